@@ -1,0 +1,130 @@
+//! The frame around every frozen value, and the turn's canonical bytes.
+//!
+//! ```text
+//! byte 0      format version
+//! bytes 1-4   payload length, little-endian
+//! bytes 5-8   CRC-32 (IEEE) of bytes 0-4 and the payload, little-endian
+//! bytes 9-    payload (postcard)
+//! ```
+
+use crate::event::Nature;
+use crate::limits::TURN_BYTES_MAX;
+use crate::turn::Turn;
+use crate::upcast;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Version of the turn's encoding.
+pub const TURN_VERSION: u8 = 1;
+/// Bytes before the payload.
+pub const FRAME_HEADER_BYTES: usize = 9;
+
+/// Why bytes are no frame, or no turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Fewer bytes than the header or its length say.
+    Truncated,
+    /// Longer than the format allows.
+    TooLong,
+    /// The checksum does not fit.
+    Checksum,
+    /// A version this program does not read.
+    Version(u8),
+    /// The payload is not what the version says: an unknown event, a bad field, bytes left over.
+    Malformed,
+    /// A decision among the facts or a fact among the decisions.
+    WrongList,
+    /// Equal values must have equal bytes; these are not the canonical ones.
+    NotCanonical,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DecodeError::Truncated => f.write_str("the frame is cut short"),
+            DecodeError::TooLong => f.write_str("the frame is longer than its format allows"),
+            DecodeError::Checksum => f.write_str("the frame's checksum does not fit its bytes"),
+            DecodeError::Version(v) => write!(f, "format version {v} is not one this program reads"),
+            DecodeError::Malformed => f.write_str("the payload holds an unknown event or a malformed field"),
+            DecodeError::WrongList => f.write_str("a decision stands among the facts or a fact among the decisions"),
+            DecodeError::NotCanonical => f.write_str("the bytes are not the canonical ones of their value"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// A framed payload.
+///
+/// # Panics
+/// If `payload` passes 4 GiB.
+pub fn frame(version: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + payload.len());
+    bytes.push(version);
+    bytes.extend_from_slice(&u32::try_from(payload.len()).expect("a frame is below 4 GiB").to_le_bytes());
+    let crc = checksum(&bytes, payload);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(head);
+    crc.update(payload);
+    crc.finalize()
+}
+
+/// Splits the first frame off `bytes`: `(version, payload, rest)`.
+///
+/// # Errors
+/// [`DecodeError::Truncated`], [`DecodeError::TooLong`] (before anything is read or allocated), [`DecodeError::Checksum`].
+pub fn unframe(bytes: &[u8], payload_bytes_max: usize) -> Result<(u8, &[u8], &[u8]), DecodeError> {
+    let (head, rest) = bytes.split_at_checked(FRAME_HEADER_BYTES).ok_or(DecodeError::Truncated)?;
+    let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    if length > payload_bytes_max {
+        return Err(DecodeError::TooLong);
+    }
+    let (payload, rest) = rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+    if checksum(&head[..5], payload).to_le_bytes() != head[5..9] {
+        return Err(DecodeError::Checksum);
+    }
+    Ok((head[0], payload, rest))
+}
+
+/// The turn's frame.
+///
+/// # Panics
+/// If an event stands in the wrong list: that is a bug of whoever built the turn.
+pub fn encode_turn(turn: &Turn) -> Vec<u8> {
+    assert!(lists_fit(turn), "facts and decisions stand in their own lists");
+    let payload = postcard::to_allocvec(turn).expect("a turn has no value that postcard cannot write");
+    frame(TURN_VERSION, &payload)
+}
+
+/// Reads the first turn of `bytes`: the turn, and how many bytes its frame took.
+///
+/// # Errors
+/// [`DecodeError`]; arbitrary bytes never panic and never allocate past their own length.
+pub fn decode_turn(bytes: &[u8]) -> Result<(Turn, usize), DecodeError> {
+    let (version, payload, rest) = unframe(bytes, TURN_BYTES_MAX)?;
+    let turn = upcast::turn(version, payload)?;
+    if !lists_fit(&turn) {
+        return Err(DecodeError::WrongList);
+    }
+    let canonical = turn.events().flat_map(|(_, e)| e.runs()).all(crate::runs::Runs::is_canonical);
+    if !canonical {
+        return Err(DecodeError::NotCanonical);
+    }
+    Ok((turn, bytes.len() - rest.len()))
+}
+
+fn lists_fit(turn: &Turn) -> bool {
+    let facts = turn.facts.iter().all(|f| f.event.nature() == Nature::Fact);
+    facts && turn.decisions.iter().all(|e| e.nature() == Nature::Decision)
+}
+
+/// Bytes that `value` takes in a turn.
+pub fn encoded_len<T: serde::Serialize>(value: &T) -> usize {
+    postcard::experimental::serialized_size(value).expect("an event has no value that postcard cannot write")
+}

@@ -1,0 +1,112 @@
+//! Sets of shard numbers, as ascending runs.
+
+use crate::id::ShardIndex;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// The shards `first..=last`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
+pub struct Run {
+    pub first: ShardIndex,
+    pub last: ShardIndex,
+}
+
+impl Run {
+    /// How many shards; never zero in canonical runs.
+    pub fn count(&self) -> u64 {
+        (u64::from(self.last) + 1).saturating_sub(u64::from(self.first))
+    }
+}
+
+/// A set of shards.
+///
+/// Invariant (canonical): not empty, ascending, disjoint, not touching. [`Runs::is_canonical`] is
+/// checked when a turn is decoded, so that equal sets have equal bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default)]
+pub struct Runs(pub Vec<Run>);
+
+impl Runs {
+    /// One shard.
+    pub fn one(shard: ShardIndex) -> Self {
+        Runs(alloc::vec![Run { first: shard, last: shard }])
+    }
+
+    /// The shards `first..=last`.
+    pub fn span(first: ShardIndex, last: ShardIndex) -> Self {
+        Runs(alloc::vec![Run { first, last }])
+    }
+
+    /// The set of `shards`, which ascend strictly.
+    ///
+    /// # Panics
+    /// If they do not ascend.
+    pub fn ascending(shards: impl IntoIterator<Item = ShardIndex>) -> Self {
+        let mut runs = Runs::default();
+        for shard in shards {
+            runs.push(shard);
+        }
+        runs
+    }
+
+    /// Adds a shard behind all others.
+    ///
+    /// # Panics
+    /// If `shard` is not behind all others.
+    pub fn push(&mut self, shard: ShardIndex) {
+        match self.0.last_mut() {
+            Some(run) => {
+                assert!(run.last < shard, "runs ascend: {shard} after {}", run.last);
+                if run.last + 1 == shard {
+                    run.last = shard;
+                } else {
+                    self.0.push(Run { first: shard, last: shard });
+                }
+            }
+            None => self.0.push(Run { first: shard, last: shard }),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many shards.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(Run::count).sum()
+    }
+
+    /// Every shard, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = ShardIndex> + '_ {
+        self.0.iter().flat_map(|run| run.first..=run.last)
+    }
+
+    pub fn is_canonical(&self) -> bool {
+        let ordered = self.0.iter().all(|run| run.first <= run.last);
+        let apart = self.0.windows(2).all(|w| u64::from(w[0].last) + 1 < u64::from(w[1].first));
+        !self.0.is_empty() && ordered && apart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touching_shards_share_a_run() {
+        let runs = Runs::ascending([1, 2, 3, 7, 9, 10]);
+        assert_eq!(runs.0.len(), 3);
+        assert_eq!(runs.count(), 6);
+        assert!(runs.is_canonical());
+        assert!(runs.iter().eq([1, 2, 3, 7, 9, 10]));
+    }
+
+    #[test]
+    fn what_is_not_canonical_is_seen() {
+        let bad = [
+            alloc::vec![],
+            alloc::vec![Run { first: 2, last: 1 }],
+            alloc::vec![Run { first: 1, last: 2 }, Run { first: 3, last: 4 }],
+        ];
+        assert!(bad.into_iter().all(|runs| !Runs(runs).is_canonical()));
+    }
+}
