@@ -78,6 +78,8 @@ pub struct ProjectCreated {
     pub name: String,
     /// Most that may be in escrow at once.
     pub quota: Option<Credits>,
+    /// Share of the network against other projects' weights, 1 to 1000.
+    pub weight: u16,
 }
 
 /// What a key may do.

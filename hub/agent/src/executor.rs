@@ -1,0 +1,152 @@
+//! The SDK: what a workload has to offer to be run by an agent.
+
+use crate::executors::{self, ExecError};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Runs shards of one kind and version.
+///
+/// Invariant: equal payloads give equal bytes, on every machine; a result depends on nothing else.
+pub trait Executor: Send + Sync + 'static {
+    /// The word in a job's `kind`.
+    fn kind(&self) -> &str;
+
+    /// The family's version whose payloads it reads.
+    fn version(&self) -> u16;
+
+    /// True if this payload takes microseconds: it is then run where it arrives, without a thread.
+    fn is_instant(&self, _payload: &[u8]) -> bool {
+        false
+    }
+
+    /// Runs one shard. Blocking; looks at [`Context::cancelled`] every few milliseconds.
+    ///
+    /// # Errors
+    /// [`ExecError`]: reported to the hub, which gives the shard to another agent.
+    fn run(&self, payload: &[u8], context: &mut Context) -> Result<Vec<u8>, ExecError>;
+}
+
+/// What a running shard may ask and say.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    cancelled: Arc<AtomicBool>,
+    cells: Arc<AtomicU64>,
+    checkpoint: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+impl Context {
+    /// True once the result is not wanted any longer: return [`ExecError::CANCELLED`].
+    pub fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Says how far it is; false: stop, as [`Context::cancelled`].
+    pub fn progress(&mut self, cells_done: u64) -> bool {
+        self.cells.store(cells_done, Ordering::Relaxed);
+        !self.cancelled()
+    }
+
+    /// Keeps `state`, from which a second start in this process goes on.
+    pub fn checkpoint(&mut self, state: Vec<u8>) {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    }
+
+    /// The last checkpoint of an earlier start, if there was one.
+    pub fn resume(&self) -> Option<Vec<u8>> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Cells done, as it said last.
+    pub fn cells(&self) -> u64 {
+        self.cells.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The executors of an agent.
+#[derive(Clone, Default)]
+pub struct Registry(Vec<Arc<dyn Executor>>);
+
+impl Registry {
+    /// No executor.
+    pub fn empty() -> Self {
+        Registry::default()
+    }
+
+    /// The built-in workloads.
+    pub fn standard() -> Self {
+        Registry::empty().with(BuiltIn("null")).with(BuiltIn("monte_carlo"))
+    }
+
+    /// Also this one; it goes before an earlier one of the same kind and version.
+    pub fn with(mut self, executor: impl Executor) -> Self {
+        self.0.insert(0, Arc::new(executor));
+        self
+    }
+
+    /// The executor for a kind and version.
+    pub fn find(&self, kind: &str, version: u16) -> Option<&Arc<dyn Executor>> {
+        self.0.iter().find(|e| e.version() == version && e.kind() == kind)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|e| (e.kind(), e.version()))).finish()
+    }
+}
+
+/// A workload of [`executors`].
+struct BuiltIn(&'static str);
+
+impl Executor for BuiltIn {
+    fn kind(&self) -> &str {
+        self.0
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn is_instant(&self, payload: &[u8]) -> bool {
+        let null = |p: forge_adapters::null::Payload| p.sleep_us == 0 && p.payload_bytes <= 4096;
+        self.0 == "null" && forge_adapters::null::Payload::decode(payload).is_some_and(null)
+    }
+
+    fn run(&self, payload: &[u8], context: &mut Context) -> Result<Vec<u8>, ExecError> {
+        executors::run(self.0, self.version(), payload, &mut |cells| context.progress(cells))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Echo;
+
+    impl Executor for Echo {
+        fn kind(&self) -> &str {
+            "null"
+        }
+
+        fn version(&self) -> u16 {
+            1
+        }
+
+        fn run(&self, payload: &[u8], _: &mut Context) -> Result<Vec<u8>, ExecError> {
+            Ok(payload.to_vec())
+        }
+    }
+
+    #[test]
+    fn a_users_executor_goes_before_the_built_in_one() {
+        let registry = Registry::standard().with(Echo);
+        let executor = registry.find("null", 1).expect("two are there");
+        assert_eq!(executor.run(b"abc", &mut Context::default()), Ok(b"abc".to_vec()));
+        assert!(registry.find("null", 2).is_none());
+    }
+}

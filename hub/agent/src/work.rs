@@ -1,0 +1,103 @@
+//! One agent's attempts between assignment and end: what waits for a slot, what runs.
+
+use crate::executor::{Context, Registry};
+use crate::executors::ExecError;
+use crate::pool::{Finished, Pool, Task};
+use forge_event::LeaseId;
+use forge_protocol::limits::{CODE_BYTES_MAX, DETAIL_BYTES_MAX, PRESENTED_MAX};
+use forge_protocol::{Assign, Outcome};
+use std::collections::{BTreeMap, VecDeque};
+use tokio::sync::mpsc;
+
+/// Outlives sessions: what runs goes on while the agent reconnects.
+pub(crate) struct Work {
+    registry: Registry,
+    pool: Pool,
+    slots: usize,
+    waiting: VecDeque<Assign>,
+    running: BTreeMap<LeaseId, Context>,
+    done: mpsc::Sender<Finished>,
+    finished: mpsc::Receiver<Finished>,
+}
+
+impl Work {
+    pub(crate) fn new(registry: Registry, pool: Pool, slots: u32) -> Work {
+        let slots = slots.max(1) as usize;
+        pool.allow(slots);
+        let (done, finished) = mpsc::channel(PRESENTED_MAX);
+        Work { registry, pool, slots, waiting: VecDeque::new(), running: BTreeMap::new(), done, finished }
+    }
+
+    /// Takes an assignment. `Some`: it ended at once.
+    pub(crate) fn start(&mut self, assign: Assign) -> Option<Outcome> {
+        let Some(executor) = self.registry.find(&assign.kind, assign.family_version) else {
+            let detail = format!("no executor for {} version {}", assign.kind, assign.family_version);
+            return Some(outcome(Err(ExecError { code: ExecError::UNKNOWN_KIND, detail })));
+        };
+        if executor.is_instant(&assign.payload) {
+            return Some(outcome(executor.run(&assign.payload, &mut Context::default())));
+        }
+        self.waiting.push_back(assign);
+        self.fill();
+        None
+    }
+
+    /// Forgets an attempt: it never starts, or is told to stop.
+    pub(crate) fn cancel(&mut self, lease: LeaseId) {
+        self.waiting.retain(|a| a.lease != lease);
+        if let Some(context) = self.running.get(&lease) {
+            context.cancel();
+        }
+    }
+
+    /// The next attempt that ended. Cancel safe.
+    pub(crate) async fn next(&mut self) -> (LeaseId, Outcome) {
+        let Finished { lease, result } = self.finished.recv().await.expect("a sender is kept beside the receiver");
+        self.running.remove(&lease);
+        self.fill();
+        (lease, outcome(result))
+    }
+
+    /// Slots in use, of 1000.
+    pub(crate) fn load_permille(&self) -> u16 {
+        (self.running.len() * 1000 / self.slots).min(1000) as u16
+    }
+
+    /// Stops everything.
+    pub(crate) fn abandon(&mut self) {
+        self.waiting.clear();
+        self.running.values().for_each(Context::cancel);
+    }
+
+    fn fill(&mut self) {
+        while self.running.len() < self.slots {
+            let Some(assign) = self.waiting.pop_front() else { return };
+            let executor = self.registry.find(&assign.kind, assign.family_version).expect("looked up when it came");
+            let context = Context::default();
+            self.running.insert(assign.lease, context.clone());
+            self.pool.submit(Task {
+                lease: assign.lease,
+                executor: executor.clone(),
+                payload: assign.payload,
+                context,
+                done: self.done.clone(),
+            });
+        }
+    }
+}
+
+fn outcome(result: Result<Vec<u8>, ExecError>) -> Outcome {
+    let failed = |code: &str, mut detail: String| {
+        while detail.len() > DETAIL_BYTES_MAX {
+            detail.pop();
+        }
+        Outcome::Failed { code: code.chars().filter(char::is_ascii).take(CODE_BYTES_MAX).collect(), detail }
+    };
+    match result {
+        Ok(bytes) if bytes.len() > forge_event::limits::INLINE_BYTES_MAX => {
+            failed("too-large-inline", format!("a result of {} bytes does not fit inline", bytes.len()))
+        }
+        Ok(bytes) => Outcome::of(bytes),
+        Err(ExecError { code, detail }) => failed(code, detail),
+    }
+}

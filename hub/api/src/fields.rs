@@ -1,0 +1,282 @@
+//! Reads a JSON object strictly: every fault is found, each with its pointer.
+
+use forge_projections::FieldFault;
+use serde_json::{Map, Value};
+
+/// Reads the fields of one object.
+///
+/// Ask for each field by name; [`Fields::finish`] then reports what was never asked for. `null` counts as absent.
+pub struct Fields<'a> {
+    at: String,
+    map: Option<&'a Map<String, Value>>,
+    known: Vec<&'static str>,
+    faults: Vec<FieldFault>,
+}
+
+impl<'a> Fields<'a> {
+    /// A whole request body. A body that is no object is a fault, and reads as an empty one.
+    pub fn of(body: &'a Value) -> Fields<'a> {
+        let mut fields = Fields { at: String::new(), map: body.as_object(), known: Vec::new(), faults: Vec::new() };
+        if fields.map.is_none() {
+            fields.fault("", "wrong-type", format!("the body is {}, it must be an object", type_of(body)), None);
+        }
+        fields
+    }
+
+    fn pointer(&self, name: &str) -> String {
+        if name.is_empty() { self.at.clone() } else { format!("{}/{}", self.at, escape(name)) }
+    }
+
+    /// Reports a fault of a field; an empty name is the object itself.
+    pub fn fault(&mut self, name: &str, code: &str, detail: impl Into<String>, fix: Option<String>) {
+        let pointer = self.pointer(name);
+        self.faults.push(FieldFault { pointer, code: code.into(), detail: detail.into(), fix });
+    }
+
+    /// Takes over faults whose pointers start at the body.
+    pub fn absorb(&mut self, faults: impl IntoIterator<Item = FieldFault>) {
+        self.faults.extend(faults);
+    }
+
+    /// The field as it is; `None` if absent or null.
+    pub fn value(&mut self, name: &'static str) -> Option<&'a Value> {
+        self.known.push(name);
+        self.map?.get(name).filter(|v| !v.is_null())
+    }
+
+    /// The field, which must be there.
+    pub fn required(&mut self, name: &'static str) -> Option<&'a Value> {
+        let value = self.value(name);
+        if value.is_none() && self.map.is_some() {
+            self.fault(name, "missing-field", format!("`{name}` is required"), None);
+        }
+        value
+    }
+
+    fn typed<T>(&mut self, name: &'static str, expected: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Option<T> {
+        let value = self.value(name)?;
+        let read = read(value);
+        if read.is_none() {
+            self.wrong(name, value, expected);
+        }
+        read
+    }
+
+    /// Reports a value of the wrong type.
+    pub fn wrong(&mut self, name: &str, value: &Value, expected: &str) {
+        self.fault(name, "wrong-type", format!("`{name}` is {}, it must be {expected}", shown(value)), None);
+    }
+
+    pub fn text(&mut self, name: &'static str) -> Option<&'a str> {
+        self.typed(name, "a string", Value::as_str)
+    }
+
+    /// A label for people: 1 to 255 bytes, no control characters.
+    pub fn name(&mut self, name: &'static str) -> Option<String> {
+        let text = self.text(name)?;
+        let limit = forge_event::limits::NAME_BYTES_MAX;
+        if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) {
+            self.fault(
+                name,
+                "out-of-range",
+                format!("`{name}` has 1 to {limit} bytes and no control characters"),
+                None,
+            );
+            return None;
+        }
+        Some(text.into())
+    }
+
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.typed(name, "true or false", Value::as_bool)
+    }
+
+    /// An integer within `least..=most`. `1e8` and `1.0` are no integers.
+    pub fn integer(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
+        let value = self.value(name)?;
+        let Some(number) = value.as_u64() else {
+            let negative = value.as_i64().is_some();
+            if negative {
+                self.fault(name, "out-of-range", format!("`{name}` is {value}, it must be {least} to {most}"), None);
+            } else {
+                self.wrong(name, value, "an integer");
+            }
+            return None;
+        };
+        if number < least || number > most {
+            self.fault(name, "out-of-range", format!("`{name}` is {number}, it must be {least} to {most}"), None);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// An array of strings, sorted, without repeats.
+    pub fn words(&mut self, name: &'static str) -> Vec<String> {
+        let Some(list) = self.typed(name, "an array", Value::as_array) else { return Vec::new() };
+        let mut words = Vec::with_capacity(list.len());
+        for (at, word) in list.iter().enumerate() {
+            match word.as_str().filter(|w| !w.is_empty() && w.len() <= forge_event::limits::NAME_BYTES_MAX) {
+                Some(word) => words.push(word.to_string()),
+                None => {
+                    let pointer = format!("{}/{at}", self.pointer(name));
+                    let detail = format!("{} must be a string of 1 to 255 bytes", shown(word));
+                    self.faults.push(FieldFault { pointer, code: "wrong-type".into(), detail, fix: None });
+                }
+            }
+        }
+        words.sort();
+        words.dedup();
+        words
+    }
+
+    /// A text that `read` understands; its error is the fault's detail.
+    pub fn parsed<T, E: core::fmt::Display>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match read(self.text(name)?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(name, "out-of-range", format!("`{name}`: {error}"), None);
+                None
+            }
+        }
+    }
+
+    /// A nested object: `read` reads it; absent reads as `None`.
+    pub fn object<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields<'a>) -> T) -> Option<T> {
+        let map = self.typed(name, "an object", Value::as_object)?;
+        let mut inner = Fields { at: self.pointer(name), map: Some(map), known: Vec::new(), faults: Vec::new() };
+        let value = read(&mut inner);
+        inner.report_unknown();
+        self.faults.append(&mut inner.faults);
+        Some(value)
+    }
+
+    fn report_unknown(&mut self) {
+        let Some(map) = self.map else { return };
+        let unknown: Vec<String> = map.keys().filter(|k| !self.known.contains(&k.as_str())).cloned().collect();
+        for field in unknown {
+            let fix = suggestion(&field, self.known.iter().copied());
+            let whose = self.at.rsplit('/').next().filter(|n| !n.is_empty()).unwrap_or("the body").to_string();
+            let detail = format!("{whose} has no field `{field}`; fields: {}", self.known.join(", "));
+            self.fault(&field, "unknown-field", detail, fix);
+        }
+    }
+
+    /// # Errors
+    /// Every fault found.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Vec<FieldFault>> {
+        self.report_unknown();
+        match value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => {
+                if self.faults.is_empty() {
+                    self.fault("", "missing-field", "the body lacks a required field", None);
+                }
+                // A misspelt required field is one mistake: the unknown field explains the missing one.
+                self.faults.sort_by_key(|f| f.code != "unknown-field");
+                Err(self.faults)
+            }
+        }
+    }
+}
+
+/// `did you mean …?` for the nearest of `known`, if one is near.
+pub fn suggestion<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+    let near = known.into_iter().map(|k| (distance(word, k), k)).min()?;
+    let limit = if word.len() <= 4 { 1 } else { 2 + word.len() / 8 };
+    (near.0 <= limit).then(|| format!("did you mean `{}`?", near.1))
+}
+
+/// Edit distance with transpositions (optimal string alignment), case ignored.
+fn distance(a: &str, b: &str) -> usize {
+    let lower = |t: &str| t.chars().flat_map(char::to_lowercase).take(64).collect::<Vec<char>>();
+    let (a, b) = (lower(a), lower(b));
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let same = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// A name inside a JSON pointer (RFC 6901).
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(n) => n.to_string(),
+        Value::Bool(b) => b.to_string(),
+        other => type_of(other).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_misspelt_field_is_named_with_a_suggestion() {
+        let body = json!({"knid": "null"});
+        let mut fields = Fields::of(&body);
+        let kind = fields.required("kind").map(|_| ());
+        let faults = fields.finish(kind).expect_err("misspelt");
+        assert_eq!(faults[0].code, "unknown-field");
+        assert_eq!(faults[0].pointer, "/knid");
+        assert_eq!(faults[0].fix.as_deref(), Some("did you mean `kind`?"));
+        assert_eq!(faults[1].code, "missing-field");
+    }
+
+    #[test]
+    fn an_integer_is_an_integer_in_json() {
+        for (value, fine) in
+            [(json!(5), true), (json!(5.0), false), (json!(1e1), false), (json!("5"), false), (json!(-5), false)]
+        {
+            let body = json!({"n": value});
+            let mut fields = Fields::of(&body);
+            let n = fields.integer("n", 0, 10);
+            assert_eq!(fields.finish(n).is_ok(), fine, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_nested_fault_has_the_whole_pointer() {
+        let body = json!({"limits": {"max/credits": 1}});
+        let mut fields = Fields::of(&body);
+        let limits = fields.object("limits", |f| f.text("max_credits").map(String::from));
+        let faults = fields.finish(limits).expect_err("unknown");
+        assert_eq!(faults[0].pointer, "/limits/max~1credits");
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_a_fault() {
+        let body = json!([1]);
+        let mut fields = Fields::of(&body);
+        let x = fields.text("x");
+        assert_eq!(fields.finish(x).map_err(|f| f.len()), Err(1));
+    }
+}

@@ -1,0 +1,208 @@
+//! Job.
+
+use crate::text;
+use forge_event::*;
+use forge_projections::World;
+use forge_projections::accounting::Account;
+use forge_projections::jobs::{Job as Known, JobState};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// Why a job does not move.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingReason {
+    #[schema(example = "no-free-slot")]
+    pub code: String,
+    pub text: String,
+    pub since: String,
+}
+
+/// Counts of shards, over all stages planned so far.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    pub planned: u64,
+    pub queued: u64,
+    pub running: u64,
+    pub verified: u64,
+    /// Shards that failed for good.
+    pub failed: u64,
+    /// Attempts that ended badly and were or will be repeated.
+    pub failed_attempts: u64,
+    /// Rounded down.
+    pub percent: u64,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobCredits {
+    #[schema(example = "20.000000")]
+    pub escrow: String,
+    #[schema(example = "1.400000")]
+    pub spent: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Verification {
+    pub audited: u64,
+    pub credible: u64,
+    pub structural: u64,
+    pub recomputed: u64,
+}
+
+/// What a succeeded job has.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobResult {
+    pub digest: String,
+    pub version: u32,
+    pub bytes: u64,
+    pub assurance: String,
+    pub error_bound: String,
+    pub verification: Verification,
+}
+
+/// What a failed job has.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobError {
+    pub code: String,
+    pub detail: String,
+}
+
+/// A job.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    #[schema(example = "j1842")]
+    pub id: String,
+    pub project: String,
+    pub kind: String,
+    pub name: Option<String>,
+    /// planning, queued, running, verifying, reducing, paused, succeeded, failed or cancelled; more may come.
+    pub state: String,
+    pub waiting_reason: Option<WaitingReason>,
+    pub progress: Progress,
+    pub credits: JobCredits,
+    pub plan_digest: Option<String>,
+    pub result: Option<JobResult>,
+    pub error: Option<JobError>,
+    pub created_index: u64,
+    pub updated_index: u64,
+    pub created_at: String,
+    pub updated_at: String,
+    pub priority: u8,
+    #[schema(value_type = Object)]
+    pub labels: Map<String, Value>,
+}
+
+impl Job {
+    /// A job as its submission left it; what `POST /v1/jobs` answers, first and replayed alike.
+    pub fn at_birth(id: JobId, submitted: &JobSubmitted, at: Timestamp) -> Job {
+        Job {
+            id: id.to_string(),
+            project: submitted.project.to_string(),
+            kind: submitted.kind.clone(),
+            name: submitted.name.clone(),
+            state: JobState::Planning.name().into(),
+            waiting_reason: None,
+            progress: Progress::default(),
+            credits: JobCredits { escrow: text::credits(0), spent: text::credits(0) },
+            plan_digest: None,
+            result: None,
+            error: None,
+            created_index: id.0,
+            updated_index: id.0,
+            created_at: at.to_string(),
+            updated_at: at.to_string(),
+            priority: submitted.priority,
+            labels: submitted.labels.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect(),
+        }
+    }
+
+    /// A job as it is in `world`.
+    pub fn of(id: JobId, job: &Known, world: &World) -> Job {
+        let birth = Job::at_birth(id, &job.submitted, job.created_at);
+        let escrow = world.accounting.balance(Account::JobEscrow(id));
+        Job {
+            state: job.state.name().into(),
+            waiting_reason: waiting_reason(id, job, world),
+            progress: progress(job),
+            credits: JobCredits { escrow: text::micro(escrow), spent: text::credits(job.charged) },
+            plan_digest: plan_digest(job).map(|d| d.to_string()),
+            result: result(job),
+            error: job.error.as_ref().map(|e| JobError { code: e.code.clone(), detail: e.detail.clone() }),
+            updated_index: job.updated.0,
+            updated_at: job.updated_at.to_string(),
+            ..birth
+        }
+    }
+
+    /// Strong validator: changes whenever the job does.
+    pub fn etag(id: JobId, job: &Known) -> String {
+        format!("\"{id}@{}\"", job.updated)
+    }
+}
+
+fn progress(job: &Known) -> Progress {
+    let verified = job.accepted_count.min(job.shard_count);
+    let running = job.in_flight_count;
+    let failed = job.state == JobState::Failed && job.error.as_ref().is_some_and(|e| e.code == "attempts-exhausted");
+    let waits = !job.state.is_final();
+    Progress {
+        planned: job.shard_count,
+        queued: if waits { job.shard_count.saturating_sub(verified).saturating_sub(running) } else { 0 },
+        running,
+        verified,
+        failed: u64::from(failed),
+        failed_attempts: job.failed_attempt_count,
+        percent: (verified * 100).checked_div(job.shard_count).unwrap_or(0),
+    }
+}
+
+fn result(job: &Known) -> Option<JobResult> {
+    let result = job.result.as_ref().filter(|_| job.state == JobState::Succeeded)?;
+    // Policy 1 promises nothing about lies: every shard counts on its free checks alone.
+    let verification = Verification { audited: 0, credible: 0, structural: job.shard_count, recomputed: 0 };
+    Some(JobResult {
+        digest: result.digest.to_string(),
+        version: result.version,
+        bytes: result.bytes,
+        assurance: "none".into(),
+        error_bound: "1".into(),
+        verification,
+    })
+}
+
+/// Digest of all stages' plans, in order; a single stage's is that of its plan bytes.
+fn plan_digest(job: &Known) -> Option<Digest> {
+    match job.stages.as_slice() {
+        [] => None,
+        [one] => Some(Digest::of(&one.plan_body)),
+        many => {
+            let digests: Vec<u8> = many.iter().flat_map(|s| Digest::of(&s.plan_body).0).collect();
+            Some(Digest::of(&digests))
+        }
+    }
+}
+
+fn waiting_reason(id: JobId, job: &Known, world: &World) -> Option<WaitingReason> {
+    let since = job.updated_at.to_string();
+    let reason =
+        |code: &str, text: &str| Some(WaitingReason { code: code.into(), text: text.into(), since: since.clone() });
+    if world.jobs.waiting_for_credits.contains(&(job.project(), id)) {
+        return reason("no-credits", "waiting for credits: the project's available credits do not cover the job");
+    }
+    match job.state {
+        JobState::Queued if world.agents.sessions.is_empty() => reason("no-agents", "no agent is connected"),
+        JobState::Queued => reason("no-free-slot", "waiting for a matching agent with room; explain says which"),
+        _ => None,
+    }
+}
+
+/// `GET /v1/jobs/summary`: counts.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobSummary {
+    pub total: u64,
+    #[schema(value_type = Object)]
+    pub by_state: Map<String, Value>,
+    #[schema(value_type = Object)]
+    pub by_kind: Map<String, Value>,
+    pub as_of_index: u64,
+}

@@ -1,0 +1,81 @@
+//! Project and key.
+
+use crate::text;
+use forge_event::*;
+use forge_projections::World;
+use forge_projections::accounting::Account;
+use forge_projections::projects::{Key as KnownKey, Project as Known};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A project, the unit of isolation.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Project {
+    #[schema(example = "p7")]
+    pub id: String,
+    pub name: String,
+    /// Most that may be in escrow at once.
+    pub quota: Option<String>,
+    pub weight: u16,
+    pub available: String,
+    pub escrow: String,
+}
+
+impl Project {
+    pub fn of(id: ProjectId, project: &Known, world: &World) -> Project {
+        Project {
+            id: id.to_string(),
+            name: project.name.clone(),
+            quota: project.quota.map(|q| q.to_string()),
+            weight: project.weight,
+            available: text::micro(world.accounting.balance(Account::ProjectAvailable(id))),
+            escrow: text::credits(project.escrow),
+        }
+    }
+}
+
+/// An API key, without its secret.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Key {
+    #[schema(example = "k12")]
+    pub id: String,
+    pub label: String,
+    pub scopes: Vec<String>,
+    /// Null: a cluster key.
+    pub project: Option<String>,
+    pub expires_at: Option<String>,
+    /// live, revoked or expired.
+    pub state: String,
+}
+
+impl Key {
+    pub fn of(id: KeyId, key: &KnownKey, at: Timestamp) -> Key {
+        let state = match () {
+            () if key.revoked.is_some() => "revoked",
+            () if !key.is_live(at) => "expired",
+            () => "live",
+        };
+        Key {
+            id: id.to_string(),
+            label: key.label.clone(),
+            scopes: key.scopes.iter().map(|s| s.name().into()).collect(),
+            project: key.project.map(|p| p.to_string()),
+            expires_at: key.expires_at.map(|t| t.to_string()),
+            state: state.into(),
+        }
+    }
+}
+
+/// The answer to `POST /v1/keys`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewKey {
+    #[schema(example = "k12")]
+    pub id: String,
+    /// Shown once; a replayed creation answers without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    pub label: String,
+    pub scopes: Vec<String>,
+    pub project: Option<String>,
+    pub expires_at: Option<String>,
+}

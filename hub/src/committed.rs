@@ -1,0 +1,81 @@
+//! The committed world: folded from the log on every node, read by everybody.
+
+use forge_adapters::Registry;
+use forge_event::{EventIndex, Head};
+use forge_log::{CommittedTurn, Machine};
+use forge_projections::World;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::{broadcast, watch};
+
+/// Committed turns that a slow subscriber may fall behind before it has to resync.
+pub const SUBSCRIBER_TURNS_MAX: usize = 4096;
+
+/// The world as of the last committed turn, and who wants to know of the next.
+#[derive(Debug)]
+pub struct CommittedWorld {
+    world: RwLock<World>,
+    applied: watch::Sender<EventIndex>,
+    turns: broadcast::Sender<Arc<CommittedTurn>>,
+}
+
+impl Default for CommittedWorld {
+    fn default() -> Self {
+        CommittedWorld {
+            world: RwLock::default(),
+            applied: watch::Sender::new(EventIndex(0)),
+            turns: broadcast::Sender::new(SUBSCRIBER_TURNS_MAX),
+        }
+    }
+}
+
+impl CommittedWorld {
+    /// Runs a short query; holds a read lock for as long as it runs.
+    pub fn read<R>(&self, query: impl FnOnce(&World) -> R) -> R {
+        // A panic under the write lock halts the node; a poisoned lock is read only on the way out.
+        query(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Position of the last folded event, as it grows.
+    pub fn applied(&self) -> watch::Receiver<EventIndex> {
+        self.applied.subscribe()
+    }
+
+    /// Every turn from here on. Who lags has to resync from [`CommittedWorld::read`].
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<CommittedTurn>> {
+        self.turns.subscribe()
+    }
+}
+
+impl Machine for CommittedWorld {
+    fn head(&self) -> Head {
+        self.read(|world| world.head)
+    }
+
+    fn fold(&self, turns: &[Arc<CommittedTurn>]) {
+        let last = {
+            let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+            for turn in turns {
+                world.fold(&turn.turn, &turn.frame, &Registry, &mut ());
+            }
+            EventIndex(world.head.events)
+        };
+        for turn in turns {
+            // No subscriber is fine.
+            let _ = self.turns.send(turn.clone());
+        }
+        self.applied.send_replace(last);
+    }
+
+    fn freeze(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+        let world = self.read(World::clone);
+        Box::new(move || postcard::to_stdvec(&world).expect("a world has no value that postcard cannot write"))
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<(), String> {
+        let world: World = postcard::from_bytes(bytes).map_err(|e| format!("the snapshot is no world: {e}"))?;
+        let last = EventIndex(world.head.events);
+        *self.world.write().unwrap_or_else(PoisonError::into_inner) = world;
+        self.applied.send_replace(last);
+        Ok(())
+    }
+}

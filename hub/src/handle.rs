@@ -1,0 +1,164 @@
+//! What the doors may do with the hub.
+
+use crate::clock::Clock;
+use crate::committed::CommittedWorld;
+use crate::core::Offload;
+use crate::metrics::Metrics;
+use crate::peers::Forwarder;
+use crate::sequencer::Request;
+use forge_event::{Digest, EventIndex, NodeId, Term};
+use forge_log::network::identity::Identity;
+use forge_log::{CommittedTurn, Log, NotReady};
+use forge_projections::{Command, CommandError, Committed, Families, World};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+/// A command is answered within this time, if only by "unknown".
+pub const COMMAND_WAIT: Duration = Duration::from_secs(10);
+/// A linearizable read waits this long for its barrier.
+pub const BARRIER_WAIT: Duration = Duration::from_secs(5);
+/// Between two tries to find a leader.
+const LEADER_RETRY: Duration = Duration::from_millis(25);
+
+/// A node's core, shared by its doors. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub node: NodeId,
+    pub identity: Arc<Identity>,
+    pub log: Arc<dyn Log>,
+    pub committed: Arc<CommittedWorld>,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub families: &'static dyn Families,
+    pub requests: mpsc::Sender<Request>,
+    pub forwarder: Forwarder,
+    pub offload: Offload,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({})", self.0.node)
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(inner: Inner) -> Hub {
+        Hub(Arc::new(inner))
+    }
+
+    /// Sends a command to the leader's sequencer, wherever it is, and waits for its commit.
+    ///
+    /// # Errors
+    /// [`CommandError`]; `Unknown` also when the answer did not come in time.
+    pub async fn command(&self, command: Command) -> Result<Committed, CommandError> {
+        let deadline = Instant::now() + COMMAND_WAIT;
+        loop {
+            let answer = match timeout_at(deadline, self.command_once(command.clone())).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(CommandError::Unknown),
+            };
+            // Not applied, for sure: wait for a leader and try again, as long as there is time.
+            if answer != Err(CommandError::NoLeader) || Instant::now() + LEADER_RETRY >= deadline {
+                return answer;
+            }
+            tokio::time::sleep(LEADER_RETRY).await;
+        }
+    }
+
+    async fn command_once(&self, command: Command) -> Result<Committed, CommandError> {
+        match self.leader() {
+            Some(leader) if leader == self.0.node => self.command_here(command).await,
+            Some(leader) => self.0.forwarder.forward(leader, command).await,
+            None => Err(CommandError::NoLeader),
+        }
+    }
+
+    /// Sends a command to this node's own sequencer.
+    pub(crate) async fn command_here(&self, command: Command) -> Result<Committed, CommandError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.requests.try_send(Request { command, answer }).map_err(|_| CommandError::Overloaded)?;
+        answered.await.unwrap_or(Err(CommandError::Unknown))
+    }
+
+    /// Runs a short query on this node's committed state.
+    pub fn read<R>(&self, query: impl FnOnce(&World) -> R) -> R {
+        self.0.committed.read(query)
+    }
+
+    /// After it, [`Hub::read`] shows everything that was acknowledged before the call, on any node.
+    ///
+    /// # Errors
+    /// `NoLeader` if no quorum answers in time.
+    pub async fn barrier(&self) -> Result<EventIndex, CommandError> {
+        match self.0.log.read_barrier(BARRIER_WAIT).await {
+            Ok(()) => Ok(self.read(|w| EventIndex(w.head.events))),
+            Err(NotReady::NoLeader | NotReady::Deadline | NotReady::Stopped) => Err(CommandError::NoLeader),
+        }
+    }
+
+    /// Waits until this node folded `index`; false at the deadline.
+    pub async fn reached(&self, index: EventIndex, within: Duration) -> bool {
+        let mut applied = self.applied();
+        let reached = tokio::time::timeout(within, applied.wait_for(|at| *at >= index)).await;
+        matches!(reached, Ok(Ok(_)))
+    }
+
+    /// Position of the last folded event, as it grows.
+    pub fn applied(&self) -> watch::Receiver<EventIndex> {
+        self.0.committed.applied()
+    }
+
+    /// Committed turns from here on; who lags must resync from [`Hub::read`].
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<CommittedTurn>> {
+        self.0.committed.subscribe()
+    }
+
+    pub fn families(&self) -> &'static dyn Families {
+        self.0.families
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// The cluster's id: digest of its genesis turn.
+    pub fn cluster(&self) -> Digest {
+        self.read(|w| w.genesis)
+    }
+
+    pub fn leader(&self) -> Option<NodeId> {
+        self.0.log.role().borrow().leader
+    }
+
+    pub fn term(&self) -> Term {
+        self.0.log.role().borrow().term
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.0.log.role().borrow().leads().is_some()
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.0.log
+    }
+
+    pub(crate) fn offload(&self) -> Offload {
+        self.0.offload
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+}

@@ -1,0 +1,53 @@
+//! Spawns effects: start record first, work second, outcome last.
+
+use super::machine::{Machine, Start};
+use crate::effects;
+use crate::handle::Hub;
+use forge_event::{EffectId, EffectStarted};
+use forge_projections::Command;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info_span, Instrument};
+
+/// The state is looked at again after this time at the latest.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Runs until `stop`.
+pub async fn run(hub: Hub, stop: CancellationToken) {
+    let mut machine = Machine::default();
+    let mut running: FuturesUnordered<BoxFuture<'static, EffectId>> = FuturesUnordered::new();
+    let mut applied = hub.applied();
+    loop {
+        if hub.is_leader() {
+            let term = hub.term();
+            for start in hub.read(|world| machine.poll(world, term)) {
+                running.push(Box::pin(work(hub.clone(), start).instrument(info_span!("effect", id = %start.effect))));
+            }
+        }
+        tokio::select! { biased;
+            () = stop.cancelled() => return,
+            Some(effect) = running.next() => machine.ended(effect),
+            changed = applied.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// One effect from its start record to its outcome.
+async fn work(hub: Hub, start: Start) -> EffectId {
+    let Start { effect, try_number } = start;
+    let record = EffectStarted { effect, try_number, node: hub.node() };
+    // A start that is refused, or of which nobody knows, is decided by the next look at the state.
+    match hub.command_here(Command::Fact(record.into())).await {
+        Ok(_) => {
+            let outcome = effects::run(&hub, effect, try_number).await;
+            if let Err(error) = hub.command_here(Command::Fact(outcome)).await {
+                debug!(%effect, ?error, "the outcome of an effect was not taken");
+            }
+        }
+        Err(error) => debug!(%effect, ?error, "an effect was not started"),
+    }
+    effect
+}

@@ -1,0 +1,172 @@
+//! The cluster: status, members, leader.
+
+use super::answer::{self, Answered};
+use super::call::Call;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use forge_api::agent::NodeInvite;
+use forge_api::cluster::{Cluster, Member, Quorum};
+use forge_api::problem::ProblemBody;
+use forge_api::requests::{self, InviteRequest, TransferRequest};
+use forge_api::{Code, Problem};
+use forge_event::*;
+use forge_log::{MembershipError, Status};
+use forge_projections::World;
+use forge_protocol::message::Secret;
+use forge_protocol::token::{Token, TokenKind};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const READERS: [Scope; 2] = [Scope::ClusterAdmin, Scope::AuditRead];
+/// A member that answered a heartbeat within this is healthy. Units: ms.
+const HEARD_MS_MAX: u64 = 2000;
+/// A member that is further behind is lagging. Units: Raft entries.
+const LAG_MAX: u64 = 1000;
+/// Raft takes this long to change hands at the most.
+const TRANSFER: Duration = Duration::from_secs(9);
+
+/// Shows the cluster as this node sees it.
+#[utoipa::path(get, path = "/v1/cluster", operation_id = "getCluster", tag = "cluster",
+    params(("consistency" = Option<String>, Query, description = "`local`: this node's view, also without a leader")),
+    responses((status = 200, body = Cluster), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["cluster:admin"]), ("key" = ["audit:read"])))]
+pub async fn show(call: Call) -> Answered {
+    call.need(&READERS)?;
+    call.show(|world| Ok(cluster(&call, world))).await
+}
+
+fn cluster(call: &Call, world: &World) -> Cluster {
+    let hub = call.rest.hub();
+    let status = hub.log().status();
+    let leader = hub.leader();
+    let members: Vec<Member> = world.cluster.members().map(|(id, node)| member(id, node, &status, leader)).collect();
+    let voters: Vec<&Member> = members.iter().filter(|m| m.role != "learner").collect();
+    let size = voters.len() as u64 / 2 + 1;
+    // Only the leader hears from everybody; elsewhere a known leader means that a majority is up.
+    let known = voters.iter().filter(|m| m.state == "ok").count() as u64;
+    let healthy = if leader.is_some() { known.max(size) } else { known };
+    Cluster {
+        id: hub.cluster().hex(),
+        node: hub.node().to_string(),
+        leader: leader.map(|n| n.to_string()),
+        term: hub.term(),
+        committed: world.head.events,
+        applied: world.head.events,
+        feature_level: 1,
+        members,
+        quorum: Quorum { size, healthy, tolerates: healthy.saturating_sub(size) },
+        changing: status.changing,
+        incomplete: status.incomplete,
+        storage_degraded: status.storage_degraded,
+    }
+}
+
+fn member(id: NodeId, node: &forge_projections::cluster::Node, status: &Status, leader: Option<NodeId>) -> Member {
+    let peer = status.members.iter().find(|m| m.node == id);
+    let role = match peer {
+        _ if leader == Some(id) => "leader",
+        Some(peer) if peer.voter => "follower",
+        _ => "learner",
+    };
+    let here = status.node == id;
+    let state = match peer.and_then(|p| p.heard_ms) {
+        _ if here => "ok",
+        _ if node.lost.is_some() => "lost",
+        Some(ms) if ms > HEARD_MS_MAX => "lost",
+        Some(_) if peer.and_then(|p| p.lag).is_some_and(|lag| lag > LAG_MAX) => "lagging",
+        Some(_) => "ok",
+        None => "unknown",
+    };
+    Member {
+        id: id.to_string(),
+        addr: node.addresses.rest.clone(),
+        role: role.into(),
+        state: state.into(),
+        last_log: if here { status.last_log } else { peer.and_then(|p| p.matched) },
+        lag: peer.and_then(|p| p.lag),
+        heard_ms: peer.and_then(|p| p.heard_ms),
+        agents: node.addresses.agents.clone(),
+        peers: node.addresses.peers.clone(),
+        archived_index: node.archived_upto.0,
+    }
+}
+
+/// Gives a one-time token that admits one node.
+#[utoipa::path(post, path = "/v1/cluster/members", operation_id = "inviteNode", tag = "cluster", request_body = InviteRequest,
+    responses((status = 201, body = NodeInvite), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["cluster:admin"])))]
+pub async fn invite(call: Call, body: Body) -> Answered {
+    call.need(&[Scope::ClusterAdmin])?;
+    let body = call.body(body).await?;
+    let ttl = requests::invite(&requests::or_empty(body.clone()))?;
+    let hub = call.rest.hub();
+    let (hubs, at) = hub.read(|w| (super::agents::hubs(w, |a| &a.peers), w.at));
+    let secret = Secret(hub.clock().random());
+    let token = Token { kind: TokenKind::Node, cluster: hub.cluster(), secret, hubs };
+    let digest = token.digest();
+    let expires_at = at.max(hub.clock().now()).after(ttl);
+    let committed = call.commit(&body, NodeInvited { token_digest: digest, expires_at }).await?;
+    let first = hub.read(|w| w.cluster.invites.iter().find(|(_, i)| i.index == committed.index).map(|(_, i)| i.expires_at));
+    let invite = NodeInvite {
+        token: (!committed.replayed).then(|| token.encode()),
+        expires_at: first.unwrap_or(expires_at).to_string(),
+    };
+    Ok(call.created(&committed, None, &invite))
+}
+
+/// Removes a node from the cluster, for good.
+#[utoipa::path(delete, path = "/v1/cluster/members/{id}", operation_id = "removeNode", tag = "cluster", params(("id" = String, Path)),
+    responses((status = 200, description = "Removed; Raft's membership follows"), (status = "4XX", body = ProblemBody),
+        (status = "5XX", body = ProblemBody)),
+    security(("key" = ["cluster:admin"])))]
+pub async fn remove(call: Call, Path(id): Path<String>) -> Answered {
+    call.need(&[Scope::ClusterAdmin])?;
+    let missing = || Problem::not_found(format!("node {id}"));
+    let node: NodeId = id.parse().map_err(|_| missing())?;
+    call.settle().await?;
+    let removed = call.rest.hub().read(|w| w.cluster.nodes.get(&node).map(|n| n.removed)).ok_or_else(missing)?;
+    let mut index = *call.rest.hub().applied().borrow();
+    if !removed {
+        index = call.commit(&Value::Null, NodeRemoved { node }).await?.index.max(index);
+    }
+    Ok(answer::at(answer::json(StatusCode::OK, &json!({"id": node.to_string(), "removed": true})), index))
+}
+
+/// Hands leadership to another node.
+#[utoipa::path(post, path = "/v1/cluster/leader/transfer", operation_id = "transferLeader", tag = "cluster",
+    request_body = TransferRequest,
+    responses((status = 200, description = "The node leads"), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["cluster:admin"])))]
+pub async fn transfer(call: Call, body: Body) -> Answered {
+    call.need(&[Scope::ClusterAdmin])?;
+    let body = call.body(body).await?;
+    let node = requests::transfer(&body)?;
+    let hub = call.rest.hub();
+    if !hub.read(|w| w.cluster.members().any(|(id, n)| id == node && n.voter)) {
+        return Err(Problem::not_found(format!("voter {node}")).into());
+    }
+    if hub.leader() != Some(node) {
+        hub.log().transfer(node).await.map_err(|e| refused(&call, e))?;
+        let mut role = hub.log().role();
+        let leads = tokio::time::timeout(TRANSFER, role.wait_for(|r| r.leader == Some(node))).await;
+        if !matches!(leads, Ok(Ok(_))) {
+            return Err(Problem::new(Code::OutcomeUnknown, format!("{node} has not taken over yet; read the status")).into());
+        }
+    }
+    Ok(answer::json(StatusCode::OK, &json!({"leader": node.to_string(), "term": hub.term()})))
+}
+
+fn refused(call: &Call, error: MembershipError) -> Problem {
+    match error {
+        MembershipError::NotLeader { leader } => {
+            let address = leader.and_then(|l| call.rest.hub().read(|w| w.cluster.nodes.get(&l).map(|n| n.addresses.rest.clone())));
+            let detail = format!("{} does not lead; ask the leader", call.rest.hub().node());
+            Problem::new(Code::NoLeader, detail).with("leader", leader.map(|l| l.to_string())).with("leader_addr", address)
+        }
+        MembershipError::UnknownNode { node } => Problem::not_found(format!("node {node}")),
+        MembershipError::Deadline => Problem::new(Code::OutcomeUnknown, error.to_string()),
+        MembershipError::Stopped => Problem::new(Code::Draining, error.to_string()),
+        other => Problem::new(Code::InvalidTransition, other.to_string()),
+    }
+}

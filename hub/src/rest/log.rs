@@ -1,0 +1,143 @@
+//! The log itself: entries, export, digest of the state.
+
+use super::answer::{self, Answered};
+use super::call::Call;
+use super::stream::unreadable;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::{HeaderValue, StatusCode, header};
+use forge_api::cluster::StateDigest;
+use forge_api::problem::ProblemBody;
+use forge_api::{Code, Problem, page::Page};
+use forge_event::*;
+use forge_log::ReadTurn;
+use super::render;
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+/// Events that one page shows unless asked otherwise, and at the most.
+const EVENTS_DEFAULT: u64 = 100;
+const EVENTS_MAX: u64 = 1000;
+
+fn not_there(index: impl std::fmt::Display) -> Problem {
+    Problem::not_found(format!("event {index}"))
+}
+
+/// Events `from..=to` as they are decoded, with the chain's digests.
+#[utoipa::path(get, path = "/v1/log", operation_id = "readLog", tag = "log",
+    params(("from" = Option<u64>, Query), ("to" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, description = "A page of entries"), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["audit:read"])))]
+pub async fn read(call: Call) -> Answered {
+    call.need(&[Scope::AuditRead])?;
+    let fresh = call.settle().await?;
+    let end = *call.rest.hub().applied().borrow();
+    let from = call.parsed("from", str::parse::<u64>)?.unwrap_or(1).max(1);
+    let to = call.parsed("to", str::parse::<u64>)?.unwrap_or(u64::MAX).min(end.0);
+    let limit = call.parsed("limit", str::parse::<u64>)?.unwrap_or(EVENTS_DEFAULT).clamp(1, EVENTS_MAX);
+    let last = to.min(from.saturating_add(limit - 1));
+    let data = entries(&call, from, last).await?;
+    let next_page_token = (last < to).then(|| (last + 1).to_string());
+    let page = Page { data, next_page_token, as_of_index: end.0 };
+    Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &page), end)))
+}
+
+/// Shows one event with the chain's digests before and after its turn.
+#[utoipa::path(get, path = "/v1/log/{index}", operation_id = "getLogEntry", tag = "log", params(("index" = u64, Path)),
+    responses((status = 200, description = "The entry"), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["audit:read"])))]
+pub async fn show(call: Call, Path(index): Path<String>) -> Answered {
+    call.need(&[Scope::AuditRead])?;
+    let number = index.parse::<u64>().ok().filter(|i| *i > 0).ok_or_else(|| not_there(&index))?;
+    let fresh = call.settle().await?;
+    let end = *call.rest.hub().applied().borrow();
+    if number > end.0 {
+        return Err(not_there(number).into());
+    }
+    let entry = entries(&call, number, number).await?.pop().ok_or_else(|| not_there(number))?;
+    Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &entry), end)))
+}
+
+async fn entries(call: &Call, from: u64, to: u64) -> Result<Vec<Value>, super::answer::Refused> {
+    let mut data = Vec::new();
+    if from > to {
+        return Ok(data);
+    }
+    let mut turns = call.rest.hub().log().read(EventIndex(from));
+    while let Some(turn) = turns.next().await {
+        let ReadTurn { turn, head, .. } = turn.map_err(|e| unreadable(&e))?;
+        let by = |at: usize| turn.facts.get(at).and_then(|f| f.by.as_ref());
+        call.rest.hub().read(|world| {
+            for (at, (index, event)) in turn.events().enumerate().filter(|(_, (i, _))| (from..=to).contains(&i.0)) {
+                let mut line = render::plain(index, turn.at, by(at), event, world);
+                line["turn"] = json!(head.turns);
+                line["policy"] = json!(turn.policy.0);
+                line["hash"] = json!(head.digest.to_string());
+                line["previous_hash"] = json!(turn.expected.digest.to_string());
+                data.push(line);
+            }
+        });
+        if turn.last().0 >= to {
+            break;
+        }
+    }
+    Ok(data)
+}
+
+/// Streams the log, to be verified and replayed elsewhere; answered by the node asked.
+#[utoipa::path(get, path = "/v1/log/export", operation_id = "exportLog", tag = "log",
+    params(("from" = Option<u64>, Query), ("to" = Option<u64>, Query, description = "Rounded down to the end of a turn"),
+        ("format" = Option<String>, Query, description = "forge or ndjson")),
+    responses((status = 200, description = "The archive", content_type = "application/octet-stream"),
+        (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["audit:read"])))]
+pub async fn export(call: Call) -> Answered {
+    call.need(&[Scope::AuditRead])?;
+    let fresh = call.settle_here().await?;
+    let end = *call.rest.hub().applied().borrow();
+    let index = |name: &str| call.parsed(name, |t| match t.parse::<u64>() {
+        Ok(0) => Err("indices start at 1".to_string()),
+        other => other.map_err(|e| e.to_string()),
+    });
+    let from = EventIndex(index("from")?.unwrap_or(1));
+    let to = EventIndex(index("to")?.unwrap_or(end.0)).min(end);
+    if from > to {
+        let detail = format!("events {from} to {to}: the log ends at {end}");
+        return Err(Problem::bad_parameter("from", detail).into());
+    }
+    let (kind, body) = match call.query("format") {
+        None | Some("forge") => ("application/octet-stream", Body::from_stream(call.rest.hub().log().export(from, to))),
+        Some("ndjson") => {
+            ("application/x-ndjson", super::ndjson::body(&call.rest, from, to).await?)
+        }
+        Some(_) => return Err(Problem::bad_parameter("format", "it is forge or ndjson").into()),
+    };
+    let mut response = answer::bytes_as(StatusCode::OK, kind, body);
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    Ok(fresh.mark(answer::at(response, end)))
+}
+
+/// The digest of this node's state; two nodes at one index agree.
+#[utoipa::path(get, path = "/v1/state/digest", operation_id = "getStateDigest", tag = "log",
+    responses((status = 200, body = StateDigest), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["audit:read"]), ("key" = ["cluster:admin"])))]
+pub async fn digest(call: Call) -> Answered {
+    call.need(&[Scope::AuditRead, Scope::ClusterAdmin])?;
+    let fresh = call.settle_here().await?;
+    let mut world = call.rest.hub().read(Clone::clone);
+    let at = call.parsed("at", str::parse::<u64>)?;
+    if at.is_some_and(|at| at != world.head.events) {
+        let detail = format!("?at= is not available yet; this node is at index {}", world.head.events);
+        return Err(Problem::new(Code::NotYet, detail).into());
+    }
+    // Roots cost what was written since they were last taken: off the runtime.
+    let index = EventIndex(world.head.events);
+    let roots = tokio::task::spawn_blocking(move || world.roots()).await;
+    let roots = roots.map_err(|_| Problem::new(Code::Internal, Code::Internal.example()))?;
+    let body = StateDigest {
+        index: index.0,
+        digest: Digest::of(&roots.iter().flat_map(|r| r.0).collect::<Vec<u8>>()).to_string(),
+        parts: Part::ALL.iter().zip(&roots).map(|(part, root)| (part.name().into(), root.to_string().into())).collect(),
+    };
+    Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &body), index)))
+}

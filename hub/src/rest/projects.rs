@@ -1,0 +1,91 @@
+//! Projects and their credits.
+
+use super::answer::Answered;
+use super::call::Call;
+use super::list::Cut;
+use axum::body::Body;
+use axum::extract::Path;
+use forge_api::ledger::Transfer;
+use forge_api::problem::ProblemBody;
+use forge_api::project::Project;
+use forge_api::requests::{self, CreditsRequest, ProjectRequest};
+use forge_api::{Problem, page::Page};
+use forge_event::*;
+
+/// The id, if the caller may see that project. Operators see all.
+fn seen(call: &Call, id: &str) -> Result<ProjectId, Problem> {
+    let number: Option<ProjectId> = id.parse().ok();
+    let may = number.filter(|p| call.has(Scope::ClusterAdmin) || call.own_project() == Some(*p));
+    may.ok_or_else(|| Problem::not_found(format!("project {id}")))
+}
+
+/// Creates a project.
+#[utoipa::path(post, path = "/v1/projects", operation_id = "createProject", tag = "projects", request_body = ProjectRequest,
+    responses((status = 201, body = Project), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["cluster:admin"])))]
+pub async fn create(call: Call, body: Body) -> Answered {
+    call.need(&[Scope::ClusterAdmin])?;
+    let body = call.body(body).await?;
+    let fact = requests::project(&body)?;
+    let committed = call.commit(&body, fact.clone()).await?;
+    let id = ProjectId::born_at(committed.index);
+    // As of its birth, so that a replay answers the same.
+    let project = Project {
+        id: id.to_string(),
+        name: fact.name,
+        quota: fact.quota.map(|q| q.to_string()),
+        weight: fact.weight,
+        available: Credits(0).to_string(),
+        escrow: Credits(0).to_string(),
+    };
+    Ok(call.created(&committed, Some(format!("/v1/projects/{id}")), &project))
+}
+
+/// Lists the projects the key may see.
+#[utoipa::path(get, path = "/v1/projects", operation_id = "listProjects", tag = "projects",
+    params(("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query)),
+    responses((status = 200, body = Page<Project>), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = [])))]
+pub async fn list(call: Call) -> Answered {
+    let cut = Cut::of(&call, &[], false)?;
+    call.show(|world| {
+        let all = call.has(Scope::ClusterAdmin);
+        let projects = world.projects.projects.iter().filter(|(id, _)| cut.is_behind(id.0));
+        let projects = projects.filter(|(id, _)| all || call.own_project() == Some(**id));
+        Ok(cut.page(projects.map(|(id, p)| (id.0, Project::of(*id, p, world))), world.head.events))
+    })
+    .await
+}
+
+/// Shows a project.
+#[utoipa::path(get, path = "/v1/projects/{id}", operation_id = "getProject", tag = "projects", params(("id" = String, Path)),
+    responses((status = 200, body = Project), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = [])))]
+pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
+    let number = seen(&call, &id)?;
+    call.show(|world| {
+        let project = world.projects.projects.get(&number);
+        project.map(|p| Project::of(number, p, world)).ok_or_else(|| Problem::not_found(format!("project {id}")))
+    })
+    .await
+}
+
+/// Issues credits to a project.
+#[utoipa::path(post, path = "/v1/projects/{id}/credits", operation_id = "issueCredits", tag = "projects",
+    params(("id" = String, Path)), request_body = CreditsRequest,
+    responses((status = 201, body = Transfer), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["cluster:admin"])))]
+pub async fn issue(call: Call, Path(id): Path<String>, body: Body) -> Answered {
+    let number = seen(&call, &id)?;
+    call.need(&[Scope::ClusterAdmin])?;
+    let body = call.body(body).await?;
+    let fact = requests::credits(&body, number)?;
+    let committed = call.commit(&body, fact.clone()).await?;
+    let transfer = Transfer {
+        transfer: TransferId::born_at(committed.index).to_string(),
+        project: number.to_string(),
+        amount: fact.amount.to_string(),
+        reference: fact.reference,
+    };
+    Ok(call.created(&committed, None, &transfer))
+}

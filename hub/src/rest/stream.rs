@@ -1,0 +1,249 @@
+//! Events straight off the log: archive and tail first, then live, without a gap.
+
+use super::answer::Refused;
+use super::render;
+use super::state::Rest;
+use axum::response::sse::Event as Frame;
+use forge_api::event::{CloudEvent, type_fits};
+use forge_api::{Code, Problem};
+use forge_event::*;
+use forge_log::{CommittedTurn, ReadError, ReadTurn};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+/// How soon a client should come back after an ordinary end, and after `bye`.
+const RETRY: Duration = Duration::from_millis(2000);
+const RETRY_BYE: Duration = Duration::from_millis(250);
+
+/// Which events a caller asked for and may see.
+#[derive(Clone)]
+pub struct Selection {
+    pub job: Option<JobId>,
+    /// `?type=`.
+    pub types: Option<String>,
+    /// Only this project's; `None`: everything, for auditors.
+    pub project: Option<ProjectId>,
+    /// `?subject=` other than a job.
+    pub subject: Option<String>,
+}
+
+impl Selection {
+    /// The events of a turn behind `after` that are selected.
+    pub fn of_turn(&self, rest: &Rest, turn: &Turn, after: EventIndex) -> Vec<CloudEvent> {
+        let takes = |index: EventIndex, event: &Event| {
+            let fits = index > after && self.types.as_ref().is_none_or(|t| type_fits(t, event.name()));
+            fits && self.job.is_none_or(|job| render::job_of(index, event) == Some(job))
+        };
+        if !turn.events().any(|(index, event)| takes(index, event)) {
+            return Vec::new();
+        }
+        let cluster = rest.hub().cluster().hex();
+        let by = |index: EventIndex| turn.facts.get((index.0 - turn.first().0) as usize).and_then(|f| f.by.as_ref());
+        rest.hub().read(|world| {
+            let chosen = turn.events().filter(|(index, event)| takes(*index, event));
+            let own = chosen.filter(|(index, event)| {
+                self.project.is_none_or(|p| render::project_of(*index, event, world) == Some(p))
+            });
+            let shown = own.map(|(index, event)| render::cloud(&cluster, turn.at, index, by(index), event, world));
+            shown.filter(|e| self.subject.as_ref().is_none_or(|s| e.subject.as_ref() == Some(s))).collect()
+        })
+    }
+
+    fn ends_in(&self, turn: &Turn) -> bool {
+        let ends = |(index, event): (EventIndex, &Event)| render::ends_job(event) && render::job_of(index, event) == self.job;
+        self.job.is_some() && turn.events().any(ends)
+    }
+}
+
+/// Why history cannot be read, as a problem.
+pub fn unreadable(error: &ReadError) -> Problem {
+    match error {
+        ReadError::Incomplete { from } => {
+            Problem::new(Code::HistoryArchived, error.to_string()).with("first_index", from.0)
+        }
+        ReadError::BeyondEnd { .. } => Problem::new(Code::NotFound, error.to_string()),
+        ReadError::Corrupt { .. } | ReadError::Io { .. } => {
+            tracing::error!(%error, "history cannot be read");
+            Problem::new(Code::Internal, Code::Internal.example())
+        }
+    }
+}
+
+/// A page of selected events behind `after`, at most `limit`, and where the next page starts.
+///
+/// # Errors
+/// If history cannot be read.
+pub async fn page(
+    rest: &Rest,
+    selection: &Selection,
+    after: EventIndex,
+    limit: usize,
+) -> Result<(Vec<CloudEvent>, Option<EventIndex>), Refused> {
+    let end = *rest.hub().applied().borrow();
+    let mut events = Vec::new();
+    if after >= end {
+        return Ok((events, None));
+    }
+    let mut turns = rest.hub().log().read(EventIndex(after.0 + 1));
+    while let Some(turn) = turns.next().await {
+        let ReadTurn { turn, .. } = turn.map_err(|e| unreadable(&e))?;
+        events.extend(selection.of_turn(rest, &turn, after));
+        if events.len() > limit {
+            events.truncate(limit);
+            let last = events.last().and_then(|e| e.id.parse().ok()).map(EventIndex);
+            return Ok((events, last));
+        }
+        if turn.last() >= end || selection.ends_in(&turn) {
+            break;
+        }
+    }
+    Ok((events, None))
+}
+
+/// One client's stream. Invariant: every selected event behind the start, in order, once.
+pub struct Follow {
+    rest: Rest,
+    selection: Selection,
+    /// Everything up to here was given or passed over.
+    cursor: EventIndex,
+    until_terminal: bool,
+    history: Option<BoxStream<'static, Result<ReadTurn, ReadError>>>,
+    live: Receiver<Arc<CommittedTurn>>,
+    ready: VecDeque<Frame>,
+    over: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Follow {
+    /// Follows the log from behind `after`.
+    ///
+    /// # Errors
+    /// 429 if too many follow already.
+    pub fn new(rest: &Rest, selection: Selection, after: EventIndex, until_terminal: bool) -> Result<Follow, Refused> {
+        let full = |_| Problem::new(Code::RateLimited, "the node serves as many streams as it may; try another node");
+        let permit = rest.waiters().clone().try_acquire_owned().map_err(full)?;
+        rest.streams().inc();
+        Ok(Follow {
+            // First subscribed, then read: what commits meanwhile is in both, and the cursor drops the double.
+            live: rest.hub().subscribe(),
+            rest: rest.clone(),
+            selection,
+            cursor: after,
+            until_terminal,
+            history: None,
+            ready: VecDeque::from([Frame::default().retry(RETRY).comment("forge")]),
+            over: false,
+            _permit: permit,
+        }
+        .catching_up())
+    }
+
+    fn catching_up(mut self) -> Follow {
+        self.catch_up();
+        self
+    }
+
+    fn catch_up(&mut self) {
+        let end = self.rest.hub().read(|w| EventIndex(w.head.events));
+        if self.cursor < end {
+            self.history = Some(self.rest.hub().log().read(EventIndex(self.cursor.0 + 1)));
+        } else if self.until_terminal && self.has_ended() {
+            self.end();
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let ended = |job: JobId| self.rest.hub().read(|w| w.jobs.jobs.get(&job).and_then(|j| j.ended));
+        self.selection.job.and_then(ended).is_some_and(|ended| ended <= self.cursor)
+    }
+
+    /// The stream that axum sends.
+    pub fn frames(self) -> impl futures::Stream<Item = Result<Frame, Infallible>> + Send {
+        futures::stream::unfold(self, |mut follow| async move { follow.next().await.map(|frame| (Ok(frame), follow)) })
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(frame);
+            }
+            if self.over {
+                return None;
+            }
+            self.fill().await;
+        }
+    }
+
+    async fn fill(&mut self) {
+        let shutdown = self.rest.shutdown().clone();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => self.bye(),
+            () = self.step() => {}
+        }
+    }
+
+    async fn step(&mut self) {
+        if let Some(history) = &mut self.history {
+            match history.next().await {
+                Some(Ok(read)) => self.take(&read.turn),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "an event stream stops: history cannot be read");
+                    self.bye();
+                }
+                None => {
+                    self.history = None;
+                    if self.until_terminal && self.has_ended() {
+                        self.end();
+                    }
+                }
+            }
+            return;
+        }
+        match self.live.recv().await {
+            Ok(turn) if turn.turn.last() <= self.cursor => {}
+            Ok(turn) if turn.turn.first().0 > self.cursor.0 + 1 => self.catch_up(),
+            Ok(turn) => self.take(&turn.turn),
+            Err(RecvError::Lagged(_)) => self.catch_up(),
+            Err(RecvError::Closed) => self.bye(),
+        }
+    }
+
+    fn take(&mut self, turn: &Turn) {
+        for event in self.selection.of_turn(&self.rest, turn, self.cursor) {
+            self.ready.push_back(frame(&event));
+        }
+        self.cursor = self.cursor.max(turn.last());
+        if self.until_terminal && self.selection.ends_in(turn) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.ready.push_back(Frame::default().event("end").data(format!("{{\"index\":{}}}", self.cursor)));
+        self.over = true;
+    }
+
+    fn bye(&mut self) {
+        self.ready.push_back(Frame::default().event("bye").retry(RETRY_BYE).data(format!("{{\"index\":{}}}", self.cursor)));
+        self.over = true;
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.rest.streams().dec();
+    }
+}
+
+fn frame(event: &CloudEvent) -> Frame {
+    let name = event.r#type.trim_start_matches("hub.forge.").trim_end_matches(".v1");
+    let data = serde_json::to_string(event).expect("an event is JSON");
+    Frame::default().id(event.id.clone()).event(name).data(data)
+}

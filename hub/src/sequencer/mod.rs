@@ -1,0 +1,8 @@
+//! The sequencer: turns commands into turns, on the leader only.
+
+mod gather;
+mod machine;
+mod task;
+
+pub use machine::{Answer, Machine, Sealed};
+pub use task::{COMMANDS_WAITING_MAX, Request, Sequencer, run};

@@ -1,0 +1,165 @@
+//! Drives the machine against the log: owns the commands' channel, dull otherwise.
+
+use super::machine::{Answer, Machine};
+use crate::clock::Clock;
+use crate::committed::CommittedWorld;
+use forge_event::{LeaderStarted, NodeId, Term};
+use forge_log::{Appended, Log, Refusal, Ticket};
+use forge_projections::agents::GRACE;
+use forge_projections::{Command, CommandError, Families, World};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// Commands that may wait for the sequencer; a full queue is `Overloaded`.
+pub const COMMANDS_WAITING_MAX: usize = 4096;
+/// Commands taken between two looks at the log.
+const COMMANDS_BATCH_MAX: usize = 1024;
+/// How long a fresh leader waits for its log to catch up before it looks again.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// A command and where its answer goes.
+#[derive(Debug)]
+pub struct Request {
+    pub command: Command,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// Everything the task works with.
+pub struct Sequencer {
+    pub node: NodeId,
+    pub log: Arc<dyn Log>,
+    pub committed: Arc<CommittedWorld>,
+    pub clock: Clock,
+    pub families: &'static dyn Families,
+    pub requests: mpsc::Receiver<Request>,
+    pub stop: CancellationToken,
+}
+
+type Waiting = oneshot::Sender<Answer>;
+
+/// Runs until `stop`: sequences whenever this node leads, refuses while it does not.
+pub async fn run(mut sequencer: Sequencer) {
+    let mut role = sequencer.log.role();
+    loop {
+        let now = *role.borrow_and_update();
+        match now.leads() {
+            Some(last_index) => {
+                tokio::select! { biased;
+                    () = sequencer.stop.cancelled() => return,
+                    caught_up = tokio::time::timeout(CATCH_UP, sequencer.log.wait_applied(last_index)) => {
+                        if matches!(caught_up, Ok(true)) {
+                            lead(&mut sequencer, now.term).await;
+                        }
+                    }
+                }
+                if sequencer.stop.is_cancelled() {
+                    return;
+                }
+                // Refused while still leading (a lost lease, a stranger's turn): look again soon.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            None => tokio::select! { biased;
+                () = sequencer.stop.cancelled() => return,
+                changed = role.changed() => if changed.is_err() { return },
+                request = sequencer.requests.recv() => match request {
+                    Some(request) => drop(request.answer.send(Err(CommandError::NoLeader))),
+                    None => return,
+                },
+            },
+        }
+    }
+}
+
+/// Leads `term` until an append is not committed, or the role changes.
+async fn lead(sequencer: &mut Sequencer, term: Term) {
+    let mut role = sequencer.log.role();
+    let world = sequencer.committed.read(World::clone);
+    if world.head.turns == 0 {
+        // Genesis is written by whoever founds the cluster, not by a leader.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        return;
+    }
+    info!(node = %sequencer.node, term, head = world.head.events, "leading");
+    let mut machine: Machine<Waiting> = Machine::new(world);
+    let mut tickets: FuturesOrdered<Ticket> = FuturesOrdered::new();
+    start_term(sequencer, &mut machine, term);
+    while !(machine.is_broken() && machine.in_flight() == 0) {
+        seal(sequencer, &mut machine, &mut tickets, term);
+        answer(&mut machine);
+        let wake = machine.wake_at().map(|at| Duration::from_millis(at.since(sequencer.clock.now()).0));
+        tokio::select! { biased;
+            () = sequencer.stop.cancelled() => break,
+            Some(outcome) = tickets.next() => settle(&mut machine, outcome),
+            request = sequencer.requests.recv(), if machine.has_room() => {
+                let Some(request) = request else { break };
+                take(sequencer, &mut machine, request);
+                for _ in 1..COMMANDS_BATCH_MAX {
+                    if !machine.has_room() { break }
+                    match sequencer.requests.try_recv() {
+                        Ok(request) => take(sequencer, &mut machine, request),
+                        Err(_) => break,
+                    }
+                }
+            }
+            () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
+            _ = role.wait_for(|r| r.leads().is_none() || r.term != term), if tickets.is_empty() => break,
+        }
+    }
+    while let Some(outcome) = tickets.next().await {
+        settle(&mut machine, outcome);
+    }
+    machine.abandon(CommandError::NoLeader);
+    answer(&mut machine);
+    debug!(node = %sequencer.node, term, "no longer sequencing");
+}
+
+/// The term's first fact: who leads, and how far deadlines move.
+fn start_term(sequencer: &Sequencer, machine: &mut Machine<Waiting>, term: Term) {
+    let wall = sequencer.clock.now();
+    let gap = wall.since(machine.head().at);
+    let extend_ms = gap.0 + GRACE.0;
+    let (answer, _) = oneshot::channel();
+    let fact = LeaderStarted { node: sequencer.node, term, wall, extend_ms };
+    take(sequencer, machine, Request { command: Command::Fact(fact.into()), answer });
+}
+
+fn take(sequencer: &Sequencer, machine: &mut Machine<Waiting>, request: Request) {
+    let salt = || sequencer.clock.random();
+    machine.submit(request.command, request.answer, sequencer.clock.now(), salt, sequencer.families);
+}
+
+fn seal(sequencer: &Sequencer, machine: &mut Machine<Waiting>, tickets: &mut FuturesOrdered<Ticket>, term: Term) {
+    while let Some(sealed) = machine.seal(sequencer.clock.now(), || sequencer.clock.random(), sequencer.families) {
+        tickets.push_back(sequencer.log.append(term, sealed.frame));
+    }
+}
+
+fn settle(machine: &mut Machine<Waiting>, outcome: Appended) {
+    match outcome {
+        Appended::Committed { .. } => machine.committed(),
+        Appended::Refused(refusal) => {
+            warn!(?refusal, "a turn was refused");
+            machine.not_committed(match refusal {
+                Refusal::StorageDegraded => CommandError::Refusing(forge_projections::Refusing::StorageDegraded),
+                _ => CommandError::NoLeader,
+            });
+        }
+        Appended::Unknown => {
+            warn!("nobody knows whether a turn is in the log");
+            machine.not_committed(CommandError::Unknown);
+        }
+    }
+}
+
+fn answer(machine: &mut Machine<Waiting>) {
+    for (waiting, answer) in machine.take_answers() {
+        // Who stopped waiting finds the outcome in the log.
+        let _ = waiting.send(answer);
+    }
+}
+

@@ -1,0 +1,313 @@
+//! The redb file: the only place that names redb's tables.
+
+use super::record::{self, ChainDigest, corrupt};
+use crate::form::{LogIdForm, VoteForm, decode_entry, from_bytes, to_bytes};
+use crate::options::Disk;
+use crate::types::Entry;
+use bytes::Bytes;
+use forge_event::codec::{frame, unframe};
+use openraft::entry::RaftEntry;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{PoisonError, RwLock};
+
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const META_VERSION: u8 = 1;
+const META_BYTES_MAX: usize = 4096;
+/// redb's page cache. Units: bytes.
+const PAGE_CACHE_BYTES: usize = 32 << 20;
+
+/// An end of the chain over records: the log id there, and the digest after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ChainEnd {
+    pub log_id: Option<LogIdForm>,
+    pub digest: ChainDigest,
+}
+
+/// Whose store this is.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    format: u8,
+    node: u64,
+}
+
+/// What an opened store holds.
+#[derive(Default)]
+pub struct Recovered {
+    pub vote: Option<VoteForm>,
+    pub committed: Option<LogIdForm>,
+    /// The last purged record.
+    pub edge: ChainEnd,
+    /// The last record.
+    pub tail: ChainEnd,
+    /// First index of each run of entries of one term, with the term.
+    pub terms: BTreeMap<u64, u64>,
+}
+
+/// The open file; `None` once it is closed.
+pub struct Table(RwLock<Option<Database>>);
+
+/// One transaction's view of the tables.
+pub struct Change<'t> {
+    log: redb::Table<'t, u64, &'static [u8]>,
+    meta: redb::Table<'t, &'static str, &'static [u8]>,
+}
+
+impl Table {
+    /// Opens or creates the file, and verifies every record in it.
+    pub fn open(disk: Disk, node: u64) -> io::Result<(Table, Recovered)> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(PAGE_CACHE_BYTES);
+        let database = match disk {
+            Disk::File(path) => builder.create(path),
+            Disk::Backend(backend) => builder.create_with_backend(BoxedBackend(backend)),
+        };
+        let table = Table(RwLock::new(Some(database.map_err(io::Error::other)?)));
+        let owner = table.claim(node)?;
+        if owner.node != node || owner.format != META_VERSION {
+            let text = format!("the store belongs to node {} (format {}), not to {node}", owner.node, owner.format);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let recovered = table.verify()?;
+        Ok((table, recovered))
+    }
+
+    /// Reads whose store this is; makes it `node`'s if it is new.
+    fn claim(&self, node: u64) -> io::Result<Owner> {
+        let mut owner = Owner { format: META_VERSION, node };
+        self.with(|database| {
+            let transaction = database.begin_write().map_err(io::Error::other)?;
+            {
+                transaction.open_table(LOG).map_err(io::Error::other)?;
+                let mut meta = transaction.open_table(META).map_err(io::Error::other)?;
+                let stored = meta.get("owner").map_err(io::Error::other)?.map(|v| v.value().to_vec());
+                match stored {
+                    Some(bytes) => owner = read_meta(&bytes, "owner")?,
+                    None => write_meta(&mut meta, "owner", &owner)?,
+                }
+            }
+            transaction.commit().map_err(io::Error::other)
+        })?;
+        Ok(owner)
+    }
+
+    fn with<R>(&self, use_it: impl FnOnce(&Database) -> io::Result<R>) -> io::Result<R> {
+        let guard = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or_else(|| io::Error::other("the log store is closed"))?;
+        use_it(database)
+    }
+
+    /// Makes all of `changes` durable at once: one fsync.
+    pub fn commit(&self, changes: impl FnOnce(&mut Change<'_>) -> io::Result<()>) -> io::Result<()> {
+        self.with(|database| {
+            let mut transaction = database.begin_write().map_err(io::Error::other)?;
+            transaction.set_durability(Durability::Immediate).map_err(io::Error::other)?;
+            {
+                let mut change = Change::new(&transaction)?;
+                changes(&mut change)?;
+            }
+            transaction.commit().map_err(io::Error::other)
+        })
+    }
+
+    /// Records of `first..end`, verified and linked; stops behind `bytes_max`, but gives at least one.
+    ///
+    /// Shape: consecutive from `first`; empty only if `first` is missing.
+    pub fn read(&self, first: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        self.with(|database| {
+            let transaction = database.begin_read().map_err(io::Error::other)?;
+            let log = transaction.open_table(LOG).map_err(io::Error::other)?;
+            let mut before = None;
+            if let Some(index) = first.checked_sub(1)
+                && let Some(bytes) = log.get(index).map_err(io::Error::other)?
+            {
+                before = Some(record::digests(index, bytes.value())?.after);
+            }
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            for item in log.range(first..end).map_err(io::Error::other)? {
+                let (key, value) = item.map_err(io::Error::other)?;
+                let index = key.value();
+                if index != first + entries.len() as u64 {
+                    break;
+                }
+                let (entry, after) = verified(index, value.value(), before)?;
+                before = Some(after);
+                bytes += value.value().len();
+                entries.push(entry);
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    /// The chain digest after the record at `index`.
+    pub fn digest_after(&self, index: u64) -> io::Result<Option<ChainDigest>> {
+        self.with(|database| {
+            let transaction = database.begin_read().map_err(io::Error::other)?;
+            let log = transaction.open_table(LOG).map_err(io::Error::other)?;
+            match log.get(index).map_err(io::Error::other)? {
+                Some(bytes) => Ok(Some(record::digests(index, bytes.value())?.after)),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// Walks all records: each must verify, continue the one before, and the last must be the one noted.
+    fn verify(&self) -> io::Result<Recovered> {
+        self.with(|database| {
+            let transaction = database.begin_read().map_err(io::Error::other)?;
+            let meta = transaction.open_table(META).map_err(io::Error::other)?;
+            let log = transaction.open_table(LOG).map_err(io::Error::other)?;
+            let mut recovered = Recovered {
+                vote: get_meta(&meta, "vote")?,
+                committed: get_meta(&meta, "committed")?,
+                edge: get_meta(&meta, "edge")?.unwrap_or_default(),
+                ..Recovered::default()
+            };
+            let tail: ChainEnd = get_meta(&meta, "tail")?.unwrap_or_default();
+            let mut at = recovered.edge;
+            for item in log.range::<u64>(..).map_err(io::Error::other)? {
+                let (key, value) = item.map_err(io::Error::other)?;
+                let index = key.value();
+                if at.log_id.is_some_and(|id| id.index + 1 != index) {
+                    return Err(corrupt(index, "records before it are missing"));
+                }
+                let (entry, digest) = verified(index, value.value(), Some(at.digest))?;
+                let log_id = LogIdForm::from(&entry.log_id());
+                if recovered.terms.last_key_value().is_none_or(|(_, term)| *term != log_id.term) {
+                    recovered.terms.insert(index, log_id.term);
+                }
+                at = ChainEnd { log_id: Some(log_id), digest };
+            }
+            if at != tail {
+                return Err(corrupt(tail.log_id.map_or(0, |id| id.index), "it is noted as the last and is not"));
+            }
+            recovered.tail = tail;
+            Ok(recovered)
+        })
+    }
+
+    /// Closes the file; later calls fail.
+    pub fn close(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl<'t> Change<'t> {
+    fn new(transaction: &'t WriteTransaction) -> io::Result<Self> {
+        Ok(Change {
+            log: transaction.open_table(LOG).map_err(io::Error::other)?,
+            meta: transaction.open_table(META).map_err(io::Error::other)?,
+        })
+    }
+
+    pub fn insert(&mut self, index: u64, record: &[u8]) -> io::Result<()> {
+        self.log.insert(index, record).map_err(io::Error::other).map(drop)
+    }
+
+    /// Removes the records from `first` on; gives the chain end before them, `edge` if none is left.
+    pub fn truncate(&mut self, first: u64, edge: ChainEnd) -> io::Result<ChainEnd> {
+        self.log.retain_in(first.., |_, _| false).map_err(io::Error::other)?;
+        match self.log.last().map_err(io::Error::other)? {
+            None => Ok(edge),
+            Some((key, value)) => {
+                let (entry, digest) = verified(key.value(), value.value(), None)?;
+                Ok(ChainEnd { log_id: Some((&entry.log_id()).into()), digest })
+            }
+        }
+    }
+
+    /// Removes the records up to `last`; gives the digest after it, if that record is there.
+    pub fn purge(&mut self, last: u64) -> io::Result<Option<ChainDigest>> {
+        let digest = match self.log.get(last).map_err(io::Error::other)? {
+            Some(bytes) => Some(record::digests(last, bytes.value())?.after),
+            None => None,
+        };
+        self.log.retain_in(..=last, |_, _| false).map_err(io::Error::other)?;
+        Ok(digest)
+    }
+
+    pub fn set<T: Serialize>(&mut self, key: &'static str, value: &T) -> io::Result<()> {
+        write_meta(&mut self.meta, key, value)
+    }
+
+    pub fn unset(&mut self, key: &'static str) -> io::Result<()> {
+        self.meta.remove(key).map_err(io::Error::other).map(drop)
+    }
+}
+
+fn verified(index: u64, bytes: &[u8], before: Option<ChainDigest>) -> io::Result<(Entry, ChainDigest)> {
+    let record = record::decode(index, bytes)?;
+    if before.is_some_and(|before| before != record.before) {
+        return Err(corrupt(index, "it does not continue the record before it"));
+    }
+    let entry = decode_entry(&Bytes::copy_from_slice(record.entry)).map_err(|e| corrupt(index, &e.to_string()))?;
+    if entry.log_id().index() != index {
+        return Err(corrupt(index, "it belongs to another index"));
+    }
+    Ok((entry, record.after))
+}
+
+fn write_meta<T: Serialize>(
+    meta: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    key: &'static str,
+    value: &T,
+) -> io::Result<()> {
+    let bytes = frame(META_VERSION, &to_bytes(value));
+    meta.insert(key, bytes.as_slice()).map_err(io::Error::other).map(drop)
+}
+
+fn get_meta<T: for<'a> Deserialize<'a>>(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &'static str,
+) -> io::Result<Option<T>> {
+    match meta.get(key).map_err(io::Error::other)? {
+        Some(bytes) => read_meta(bytes.value(), key).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read_meta<T: for<'a> Deserialize<'a>>(bytes: &[u8], key: &'static str) -> io::Result<T> {
+    let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("log store field {key:?}: {why}"));
+    let (version, payload, rest) = unframe(bytes, META_BYTES_MAX).map_err(|error| bad(&error.to_string()))?;
+    if version != META_VERSION || !rest.is_empty() {
+        return Err(bad("its frame is not one of this format"));
+    }
+    from_bytes(payload, key).map_err(|error| bad(&error.to_string()))
+}
+
+/// A boxed backend as a backend.
+#[derive(Debug)]
+struct BoxedBackend(Box<dyn redb::StorageBackend>);
+
+impl redb::StorageBackend for BoxedBackend {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.0.close()
+    }
+}

@@ -1,0 +1,314 @@
+//! The store against openraft's suite, power cuts and flipped bits.
+
+#[path = "../../tests/support/disk.rs"]
+mod disk;
+
+use super::{LogStore, StoreOptions};
+use crate::apply::{Applied, Applier};
+use crate::files::{Files, RealFiles};
+use crate::form::LogIdForm;
+use crate::machine::{CommittedTurn, Machine};
+use crate::options::{Disk, Executor};
+use crate::types::{Entry, Payload, Types, Vote, log_id};
+use disk::VirtualDisk;
+use forge_event::Head;
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{EntryPayload, StorageError};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+struct Nothing;
+
+impl Machine for Nothing {
+    fn head(&self) -> Head {
+        Head::default()
+    }
+    fn fold(&self, _turns: &[Arc<CommittedTurn>]) {}
+    fn freeze(&self) -> Box<dyn FnOnce() -> Vec<u8> + Send> {
+        Box::new(Vec::new)
+    }
+    fn restore(&self, _bytes: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn options(disk: Disk, folder: &Path, executor: Executor) -> StoreOptions {
+    StoreOptions {
+        node: 1,
+        disk,
+        files: Arc::new(RealFiles::new(folder.to_owned())),
+        executor,
+        on_fsync: None,
+        reserve_bytes: 0,
+        fault: watch::Sender::new(None),
+    }
+}
+
+fn inline() -> Executor {
+    Executor::Inline { commit_latency: Arc::new(|| Duration::from_micros(200)) }
+}
+
+struct Build;
+
+impl StoreBuilder<Types, LogStore, Applier, tempfile::TempDir> for Build {
+    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Applier), StorageError<Types>> {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let disk = Disk::File(folder.path().join("raft.redb"));
+        let store = LogStore::open(options(disk, folder.path(), Executor::Threads)).expect("a new store opens");
+        let files: Arc<dyn Files> = Arc::new(RealFiles::new(folder.path().to_owned()));
+        let (index, applied) = (watch::Sender::new(0), watch::Sender::new(Applied::default()));
+        let fault = watch::Sender::new(None);
+        let machine = Arc::new(Nothing);
+        let applier = Applier::new(machine, store.clone(), files, Executor::Threads, index, applied, fault);
+        Ok((folder, store, applier))
+    }
+}
+
+#[tokio::test]
+async fn the_store_passes_openrafts_suite() {
+    Suite::<Types, LogStore, Applier, Build, tempfile::TempDir>::test_all(Build).await.expect("the suite passes");
+}
+
+/// How often a test repeats: few by default, `full` when FORGE_FULL asks for it.
+fn rounds(few: u64, full: u64) -> u64 {
+    if std::env::var_os("FORGE_FULL").is_some_and(|v| v == "1") { full } else { few }
+}
+
+fn entry(term: u64, index: u64, rng: &mut StdRng) -> Entry {
+    let mut bytes = vec![0; rng.random_range(1..4000)];
+    rng.fill(&mut bytes[..]);
+    Entry::new(log_id(term, index), EntryPayload::Normal(Payload(bytes.into())))
+}
+
+/// What a correct store must still have after a power cut.
+#[derive(Default)]
+struct Model {
+    term: u64,
+    /// Acknowledged entries; a truncation takes away what it may take away when it is asked, not when it is answered.
+    acknowledged: BTreeMap<u64, Entry>,
+    /// Everything ever appended at an index, acknowledged or not.
+    written: BTreeMap<u64, Vec<Entry>>,
+    vote: Option<Vote>,
+    /// A vote that was asked to be saved and not answered.
+    asked: Option<Vote>,
+    next: u64,
+    purged: Option<u64>,
+}
+
+async fn append(store: &mut LogStore, entries: Vec<Entry>) -> oneshot::Receiver<io::Result<()>> {
+    let (done, outcome) = oneshot::channel();
+    // An error says that the power is off: the callback is dropped, nothing is acknowledged.
+    let _ = store.append(entries, IOFlushed::signal(done)).await;
+    outcome
+}
+
+/// Works until the power fails; gives how often an append was acknowledged.
+async fn work(store: &mut LogStore, disk: &VirtualDisk, model: &mut Model, rng: &mut StdRng) -> u64 {
+    let mut acknowledged = 0;
+    while !disk.is_dead() {
+        match rng.random_range(0..12) {
+            0 => {
+                model.term += 1;
+                let vote = Vote::from(crate::form::VoteForm { term: model.term, node: 1, committed: rng.random() });
+                model.asked = Some(vote);
+                if store.save_vote(&vote).await.is_ok() {
+                    model.vote = model.asked.take();
+                }
+            }
+            1 if model.next > 3 => {
+                let first = model.purged.map_or(0, |p| p + 1);
+                let keep = rng.random_range(first..=model.next);
+                let last = keep.checked_sub(1).and_then(|i| model.written.get(&i)?.last().map(|e| e.log_id));
+                if keep > first {
+                    model.acknowledged.split_off(&keep);
+                    model.next = model.next.min(keep);
+                    model.term += 1;
+                    let _ = store.truncate_after(last).await;
+                }
+            }
+            2 if model.next > 20 => {
+                let first = model.purged.map_or(0, |p| p + 1);
+                let upto = first + (model.next - first) / 3;
+                if let Some(entry) = model.acknowledged.get(&upto) {
+                    let id = entry.log_id;
+                    model.purged = Some(upto);
+                    model.acknowledged = model.acknowledged.split_off(&(upto + 1));
+                    let _ = store.purge(id).await;
+                }
+            }
+            _ => {
+                let mut waiting = Vec::new();
+                for _ in 0..rng.random_range(1..4) {
+                    let count = rng.random_range(1..6);
+                    let term = model.term;
+                    let entries: Vec<Entry> = (0..count).map(|i| entry(term, model.next + i, rng)).collect();
+                    for entry in &entries {
+                        model.written.entry(entry.index()).or_default().push(entry.clone());
+                    }
+                    model.next += count;
+                    waiting.push((entries.clone(), append(store, entries).await));
+                }
+                for (entries, outcome) in waiting {
+                    if matches!(outcome.await, Ok(Ok(()))) {
+                        acknowledged += 1;
+                        model.acknowledged.extend(entries.into_iter().map(|e| (e.index(), e)));
+                    }
+                }
+            }
+        }
+    }
+    acknowledged
+}
+
+/// Everything acknowledged is there, nothing is there that was never written, and there are no holes.
+async fn check(store: &mut LogStore, model: &mut Model, seed: u64) {
+    let vote = store.read_vote().await.expect("the vote is readable");
+    assert!(vote == model.vote || vote == model.asked, "seed {seed}: vote {vote:?}");
+    model.vote = vote;
+    model.asked = None;
+    let state = store.get_log_state().await.expect("the ends are known");
+    let purged = state.last_purged_log_id.map(|id| id.index());
+    assert!(purged <= model.purged, "seed {seed}: purged more than was asked");
+    model.purged = purged;
+    let entries = store.try_get_log_entries(..).await.expect("every record verifies");
+    let first = purged.map_or(0, |p| p + 1);
+    for (i, entry) in entries.iter().enumerate() {
+        assert_eq!(entry.index(), first + i as u64, "seed {seed}: a hole");
+        let known = model.written.get(&entry.index()).is_some_and(|all| all.contains(entry));
+        assert!(known, "seed {seed}: entry {} was never written", entry.index());
+    }
+    for (index, wanted) in &model.acknowledged {
+        let found = index.checked_sub(first).and_then(|i| entries.get(i as usize));
+        assert_eq!(found, Some(wanted), "seed {seed}: acknowledged entry {index} is lost");
+    }
+    model.next = first + entries.len() as u64;
+    model.acknowledged = entries.into_iter().map(|e| (e.index(), e)).collect();
+    model.term += 1;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_power_cut_loses_an_acknowledged_entry() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let cuts = rounds(200, 2_000);
+    let (mut cut, mut seed, mut acknowledged) = (0, 0, 0);
+    while cut < cuts {
+        seed += 1;
+        let mut rng = StdRng::seed_from_u64(seed);
+        let disk = VirtualDisk::new(seed);
+        let mut model = Model::default();
+        let path = folder.path().join(seed.to_string());
+        for _ in 0..4 {
+            // Half of all cuts come early, so that many of them hit the recovery from the cut before.
+            disk.cut_after(if rng.random() { rng.random_range(0..40) } else { rng.random_range(0..400) });
+            let opened = LogStore::open(options(Disk::Backend(Box::new(disk.clone())), &path, inline()));
+            if let Ok(mut store) = opened {
+                check_when_alive(&mut store, &disk, &mut model, seed).await;
+                acknowledged += work(&mut store, &disk, &mut model, &mut rng).await;
+                store.close().await;
+            } else {
+                assert!(disk.is_dead(), "seed {seed}: the store does not open: {:?}", opened.err());
+            }
+            let _ = std::fs::remove_file(path.join(super::POISON_FILE));
+            disk.restart();
+            cut += 1;
+        }
+        let mut store = LogStore::open(options(Disk::Backend(Box::new(disk.clone())), &path, inline()))
+            .unwrap_or_else(|error| panic!("seed {seed}: the store does not open: {error}"));
+        check(&mut store, &mut model, seed).await;
+        store.close().await;
+    }
+    assert!(acknowledged > cuts, "the cuts leave time for work: {acknowledged}");
+}
+
+async fn check_when_alive(store: &mut LogStore, disk: &VirtualDisk, model: &mut Model, seed: u64) {
+    if !disk.is_dead() {
+        check(store, model, seed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_bit_is_never_read_as_something_else() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let disk = VirtualDisk::new(1);
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut written = Vec::new();
+    {
+        let mut store = LogStore::open(options(Disk::Backend(Box::new(disk.clone())), folder.path(), inline()))
+            .expect("a new store opens");
+        let vote = Vote::from(crate::form::VoteForm { term: 3, node: 1, committed: true });
+        store.save_vote(&vote).await.expect("the vote is saved");
+        for index in 0..60 {
+            let entry = entry(3, index, &mut rng);
+            written.push(entry.clone());
+            append(&mut store, vec![entry]).await.await.expect("answered").expect("durable");
+        }
+        store.close().await;
+    }
+    let mut found = 0;
+    for round in 0..rounds(1_000, 10_000) {
+        let image = disk.image();
+        image.flip(rng.random());
+        let path = folder.path().join("flipped");
+        let _ = std::fs::remove_file(path.join(super::POISON_FILE));
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            LogStore::open(options(Disk::Backend(Box::new(image.clone())), &path, inline()))
+        }));
+        let Ok(Ok(mut store)) = opened else {
+            found += 1;
+            continue;
+        };
+        let vote = store.read_vote().await.expect("the vote was verified when the store opened");
+        assert_eq!(vote.map(|v| v.leader_id.term), Some(3), "round {round}");
+        match store.try_get_log_entries(..).await {
+            Err(_) => found += 1,
+            Ok(entries) => assert_eq!(entries, written, "round {round}"),
+        }
+        store.close().await;
+    }
+    assert!(found > 0, "some of the bits lie where records are");
+}
+
+#[tokio::test]
+async fn an_old_entry_is_read_from_disk_and_links_to_its_neighbours() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let open = || {
+        let disk = Disk::File(folder.path().join("raft.redb"));
+        LogStore::open(options(disk, folder.path(), Executor::Threads)).expect("the store opens")
+    };
+    let mut rng = StdRng::seed_from_u64(2);
+    let entries: Vec<Entry> = (0..500).map(|i| entry(1 + i / 100, i, &mut rng)).collect();
+    let mut store = open();
+    append(&mut store, entries.clone()).await.await.expect("answered").expect("durable");
+    let digest = store.digest_after(LogIdForm { term: 5, index: 499 }).await.expect("readable");
+    store.close().await;
+    let mut store = open();
+    assert_eq!(store.try_get_log_entries(100..200).await.expect("readable"), entries[100..200]);
+    assert_eq!(store.digest_after(LogIdForm { term: 5, index: 499 }).await.expect("readable"), digest);
+    let keys = store.get_key_log_ids(log_id(1, 50)..=log_id(5, 450)).await.expect("known");
+    let expected = [log_id(1, 99), log_id(2, 199), log_id(3, 299), log_id(4, 399), log_id(5, 450)];
+    assert_eq!(keys, expected);
+    store.purge(log_id(2, 150)).await.expect("purged");
+    assert_eq!(store.slice(0, 1_000).expect("readable").first().map(RaftEntry::index), Some(151));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_poisoned_store_does_not_open_again() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let open = || {
+        LogStore::open(options(Disk::File(folder.path().join("raft.redb")), folder.path(), Executor::Threads))
+    };
+    let store = open().expect("a new store opens");
+    store.fail("the test says so");
+    store.close().await;
+    assert!(open().is_err());
+}

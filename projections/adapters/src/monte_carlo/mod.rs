@@ -1,0 +1,86 @@
+//! `monte_carlo`: means, spreads, histograms and quantiles over samples that are pure functions of their index.
+
+pub mod as241;
+pub mod bigint;
+pub mod document;
+pub mod exact;
+pub mod gather;
+pub mod hist;
+pub mod kernel;
+mod mid;
+pub mod model;
+mod order;
+pub mod philox;
+pub mod plan;
+pub mod sketch;
+pub mod spec;
+pub mod tail;
+pub mod tally;
+pub mod verify;
+pub mod work;
+
+use crate::faults::Faults;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use forge_event::ShardIndex;
+use forge_projections::family::{CheckedSpec, Family, MidState, Plan, PlanHints, SpecFault};
+use plan::Grouping;
+use serde_json::Value;
+use spec::Spec;
+
+/// The family.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MonteCarlo;
+
+fn grouping(plan: &[u8]) -> Grouping {
+    Grouping::decode(plan).expect("the body of a plan of this version")
+}
+
+impl Family for MonteCarlo {
+    fn kind(&self) -> &'static str {
+        "monte_carlo"
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn check_spec(&self, spec: &Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
+        let mut faults = Faults::default();
+        let read = Spec::read(spec, &mut faults);
+        if shard_cells == Some(0) {
+            faults.add(
+                "/shard_cells",
+                "out-of-range",
+                "a shard has at least 1 cell",
+                "leave it out to let the planner choose",
+            );
+        } else if let Some(read) = read.as_ref().filter(|_| faults.is_empty()) {
+            plan::check_sizes(read, shard_cells, &mut faults);
+        }
+        match read {
+            Some(read) if faults.is_empty() => Ok(CheckedSpec { spec: read.canonical(), inputs: Vec::new() }),
+            _ => Err(faults.into_vec()),
+        }
+    }
+
+    fn plan(&self, spec: &[u8], hints: PlanHints) -> Plan {
+        plan::plan(&Spec::reread(spec), hints)
+    }
+
+    fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
+        plan::work(&Spec::reread(spec), grouping(plan), shard).encode()
+    }
+
+    fn check_result(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
+        verify::check(&Spec::reread(spec), grouping(plan), shard, result)
+    }
+
+    fn mid_state(&self, spec: &[u8], _plan: &[u8]) -> Box<dyn MidState> {
+        Box::new(mid::Mid::new(Spec::reread(spec)))
+    }
+
+    fn thaw(&self, spec: &[u8], _plan: &[u8], bytes: &[u8]) -> Option<Box<dyn MidState>> {
+        Some(Box::new(mid::Mid::decode(Spec::reread(spec), bytes)?))
+    }
+}

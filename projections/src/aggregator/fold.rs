@@ -1,0 +1,263 @@
+//! What events do to results: received, accepted or refused, sealed, folded.
+
+use super::{Outcome, Pending};
+use crate::agents::SEAL_WAIT;
+use crate::cow::digest_of;
+use crate::family::Families;
+use crate::jobs::JobState;
+use crate::scratch::{Limbo, Unpaid, Unvoided};
+use crate::world::{Meta, World};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use forge_event::*;
+
+impl World {
+    pub(crate) fn result_received(&mut self, index: EventIndex, e: &ResultReceived) -> Meta {
+        let project = self.touch(e.job, index);
+        let mut position = e.position;
+        let mut chain = self.agent(e.agent).chain;
+        let wait_base = self.base_of(self.at.after(SEAL_WAIT));
+        let mut shards = e.shards.iter();
+        for run in &e.results {
+            let inline: Option<Arc<[u8]>> = run.inline.as_deref().map(Into::into);
+            let root = run.root.unwrap_or_else(|| seal::single_root(&run.digest));
+            for shard in shards.by_ref().take(run.count as usize) {
+                let lease = LeaseId { job: e.job, shard, attempt: e.attempt };
+                chain = seal::extend(&chain, lease, &run.digest, &root);
+                let pending = Pending {
+                    lease,
+                    digest: run.digest,
+                    root: run.root,
+                    bytes: run.bytes,
+                    inline: inline.clone(),
+                    checks: e.checks,
+                    received: index,
+                    received_at: self.at,
+                    wait_base,
+                    chain,
+                    outcome: Outcome::Undecided,
+                    accrual: None,
+                };
+                self.aggregator.pending.insert((e.agent, position), pending);
+                self.turn.undecided.push((e.agent, position));
+                position += 1;
+            }
+        }
+        let agent = self.agent_mut(e.agent);
+        agent.chain = chain;
+        agent.position = position - 1;
+        agent.room = index;
+        Meta::of(project)
+    }
+
+    /// Sets the outcome of the undecided deliveries of one agent that `shards` names; gives what received them.
+    fn settle(
+        &mut self,
+        agent: AgentId,
+        job: JobId,
+        attempt: AttemptNumber,
+        shards: &Runs,
+        outcome: Outcome,
+    ) -> EventIndex {
+        let mut received = EventIndex(0);
+        let mut left = shards.count();
+        let named = |lease: &LeaseId| {
+            lease.job == job
+                && lease.attempt == attempt
+                && shards.0.iter().any(|r| r.first <= lease.shard && lease.shard <= r.last)
+        };
+        // A decision settles deliveries in the order they came, so they stand at the front.
+        let mut settled = 0;
+        for (from, position) in &self.turn.undecided {
+            if left == 0 {
+                break;
+            }
+            let pending =
+                self.aggregator.pending.get_mut(&(*from, *position)).expect("undecided deliveries are pending");
+            assert!(*from == agent && named(&pending.lease), "deliveries are settled in order");
+            pending.outcome = outcome;
+            received = received.max(pending.received);
+            left -= 1;
+            settled += 1;
+        }
+        assert!(left == 0, "only deliveries of this turn are settled");
+        self.turn.undecided.drain(..settled);
+        received
+    }
+
+    pub(crate) fn result_accepted(&mut self, index: EventIndex, event: &Event, e: &ResultAccepted) -> Meta {
+        let project = self.touch(e.job, index);
+        let received = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Accepted);
+        let was_full = self.agent(e.agent).room() == 0;
+        let mut assigned_at = Timestamp(0);
+        let work = self.scheduler.work.get_mut(&e.job).expect("only an open job's results are accepted");
+        for shard in e.shards.iter() {
+            assert!(work.done.insert(shard), "a shard is accepted once");
+            if let Some(retry) = work.retries.remove(&shard) {
+                assert!(!retry.pending, "a pending shard has no live lease");
+            }
+        }
+        for shard in e.shards.iter() {
+            let lease = self.end_lease(LeaseId { job: e.job, shard, attempt: e.attempt });
+            assigned_at = assigned_at.max(lease.expect("only a live lease is accepted").assigned_at);
+        }
+        let count = e.shards.count();
+        self.count_ended(e.job, e.agent, count, received);
+        let residence_ms = self.at.since(assigned_at).0;
+        let wait_base = self.base_of(self.at.after(SEAL_WAIT));
+        let agent = self.agent_mut(e.agent);
+        agent.learn(residence_ms, count, was_full);
+        if agent.unsealed_base.is_none() {
+            agent.unsealed_base = Some(wait_base);
+            self.scheduler.seal_waits.insert((wait_base, e.agent), ());
+        }
+        self.rank(e.agent);
+        let job = self.job_mut(e.job);
+        job.accepted_count += count;
+        job.residence_16ms = match job.residence_16ms {
+            0 => residence_ms * 16 + 1,
+            old => old - old / 8 + residence_ms * 2,
+        };
+        self.add_evidence(e.job, event);
+        self.turn.unpaid.push(Unpaid {
+            accepted: index,
+            job: e.job,
+            agent: e.agent,
+            attempt: e.attempt,
+            shards: e.shards.clone(),
+        });
+        Meta::of(project).because(received)
+    }
+
+    pub(crate) fn result_refused(&mut self, index: EventIndex, e: &ResultRefused) -> Meta {
+        let project = self.touch(e.job, index);
+        let received = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Refused(e.code));
+        if e.code == RefusalCode::BadResult {
+            let mut count = 0;
+            for shard in e.shards.iter() {
+                count += u64::from(self.end_lease(LeaseId { job: e.job, shard, attempt: e.attempt }).is_some());
+            }
+            self.count_ended(e.job, e.agent, count, received);
+            self.agent_mut(e.agent).learn_failure(count);
+            self.rank(e.agent);
+            self.job_mut(e.job).failed_attempt_count += count;
+            self.turn.limbo.push(Limbo {
+                job: e.job,
+                agent: e.agent,
+                attempt: e.attempt,
+                shards: e.shards.clone(),
+                reason: RequeueReason::Refused,
+                ended: index,
+            });
+        }
+        Meta::of(project).because(received)
+    }
+
+    /// Adds a canonical event to the job's evidence.
+    pub(crate) fn add_evidence(&mut self, job: JobId, event: &Event) {
+        let job = self.job_mut(job);
+        job.evidence = digest_of(&Chained(&job.evidence, event));
+    }
+
+    /// Takes a voided result's shard back out of what is done; gives its agent and what had received it.
+    pub(crate) fn unaccept(&mut self, index: EventIndex, lease: LeaseId) -> (AgentId, EventIndex) {
+        let (agent, position) = self.overdue(lease).expect("only a result that waited too long for its seal is voided");
+        let pending = self.void_pending(agent, position);
+        let received = pending.received;
+        if let Some(accrual) = pending.accrual {
+            self.turn.unvoided.push(Unvoided { cause: index, agent, lease, accrual });
+        }
+        let work = self.scheduler.work.get_mut(&lease.job).expect("only an open job's shards are requeued");
+        work.done.remove(lease.shard);
+        self.job_mut(lease.job).accepted_count -= 1;
+        (agent, received)
+    }
+
+    /// The accepted, unsealed result of a lease, among the agents whose seal is overdue.
+    fn overdue(&self, lease: LeaseId) -> Option<(AgentId, u64)> {
+        let due = self.base_of(self.at);
+        let agents = self.scheduler.seal_waits.iter().take_while(|((base, _), ())| *base <= due);
+        agents.map(|((_, agent), ())| *agent).find_map(|agent| Some((agent, self.unsealed_position(agent, lease)?)))
+    }
+
+    /// Position of an agent's accepted, unsealed result of a lease.
+    pub(crate) fn unsealed_position(&self, agent: AgentId, lease: LeaseId) -> Option<u64> {
+        let unsealed = self.unsealed_of(agent).find(|(_, p)| p.lease == lease && p.outcome == Outcome::Accepted);
+        unsealed.map(|(position, _)| position)
+    }
+
+    /// Everything of an agent that no seal covers, by position.
+    pub fn unsealed_of(&self, agent: AgentId) -> impl Iterator<Item = (u64, &Pending)> {
+        let from = self.aggregator.pending.range_from(&(agent, 0));
+        from.take_while(move |((a, _), _)| *a == agent).map(|((_, position), pending)| (*position, pending))
+    }
+
+    pub(crate) fn void_pending(&mut self, agent: AgentId, position: u64) -> &Pending {
+        let pending = self.aggregator.pending.get_mut(&(agent, position)).expect("found just now");
+        pending.outcome = Outcome::Voided;
+        pending
+    }
+
+    /// A seal closes every result it covers: accepted ones are folded, all leave the window.
+    pub(crate) fn results_sealed(&mut self, _index: EventIndex, e: &ResultsSealed, families: &dyn Families) -> Meta {
+        let agent = self.agent_mut(e.agent);
+        let from = agent.sealed + 1;
+        agent.sealed = e.upto;
+        let mut closed: Vec<(LeaseId, Option<Arc<[u8]>>)> = Vec::new();
+        for position in from..=e.upto {
+            let pending = self.aggregator.pending.remove(&(e.agent, position)).expect("received and not sealed");
+            if let Some(accrual) = pending.accrual {
+                self.seal_accrued(accrual);
+            }
+            if pending.outcome == Outcome::Accepted {
+                closed.push((pending.lease, pending.inline));
+            }
+        }
+        self.close_results(&closed, families);
+        self.renew_seal_wait(e.agent);
+        Meta::default()
+    }
+
+    /// Waits for the seal of the agent's now oldest accepted result.
+    pub(crate) fn renew_seal_wait(&mut self, id: AgentId) {
+        let base = self.unsealed_of(id).find(|(_, p)| p.outcome == Outcome::Accepted).map(|(_, p)| p.wait_base);
+        if let Some(old) = core::mem::replace(&mut self.agent_mut(id).unsealed_base, base) {
+            self.scheduler.seal_waits.remove(&(old, id));
+        }
+        if let Some(base) = base {
+            self.scheduler.seal_waits.insert((base, id), ());
+        }
+    }
+
+    /// Folds results into their jobs' mid-states, consecutive ones of a job together.
+    fn close_results(&mut self, closed: &[(LeaseId, Option<Arc<[u8]>>)], families: &dyn Families) {
+        for group in closed.chunk_by(|a, b| a.0.job == b.0.job && a.1.as_deref() == b.1.as_deref()) {
+            let (lease, inline) = &group[0];
+            if self.job(lease.job).ended.is_some() {
+                continue;
+            }
+            let job = self.jobs.jobs.get_mut(&lease.job).expect("checked above");
+            let (submitted, plan) = (&job.submitted, &job.stages.last().expect("its shards were planned").plan_body);
+            let family =
+                families.family(&submitted.kind, submitted.family_version).expect("admitted under this family");
+            let mid = self.aggregator.mids.get_mut(&lease.job).expect("an open job has a mid-state");
+            let mid = mid.live_mut(|bytes| family.thaw(&submitted.spec, plan, bytes));
+            let mut shards = group.iter().map(|(lease, _)| lease.shard);
+            mid.fold_many(&mut shards, inline.as_deref().unwrap_or_default());
+            job.closed_count += group.len() as u64;
+            if job.is_complete() {
+                job.state = JobState::Reducing;
+                self.jobs.effects_due.insert(lease.job, ());
+            }
+        }
+    }
+}
+
+/// Evidence before, then the event's own bytes.
+struct Chained<'a>(&'a Digest, &'a Event);
+
+impl serde::Serialize for Chained<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0, self.1).serialize(serializer)
+    }
+}

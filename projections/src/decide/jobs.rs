@@ -1,0 +1,166 @@
+//! Admission and the ends of jobs.
+
+use super::Deciding;
+use crate::accounting::Account;
+use crate::jobs::Failure;
+use crate::scratch::Doom;
+use crate::world::World;
+use forge_event::*;
+
+impl Deciding<'_> {
+    /// Jobs whose result document came in this turn.
+    pub(super) fn successes(&mut self) {
+        while let Some(id) = self.world.turn.reduced.first().copied() {
+            self.world.turn.reduced.remove(0);
+            let job = self.world.job(id);
+            let Some(result) = job.result.clone().filter(|_| job.ended.is_none()) else { continue };
+            let (structural, evidence) = (job.shard_count, job.evidence);
+            self.push(JobSucceeded {
+                job: id,
+                version: result.version,
+                digest: result.digest,
+                bytes: result.bytes,
+                structural,
+                evidence,
+            });
+            self.release(id);
+        }
+    }
+
+    /// Jobs whose cancellation was asked for in this turn.
+    pub(super) fn cancellations(&mut self) {
+        while let Some((job, asked)) = self.world.turn.cancels.first().copied() {
+            if self.world.job(job).ended.is_none() {
+                let reason = self.world.turn.reasons.get(&asked).cloned();
+                self.push(JobCancelled { job, reason });
+                self.release(job);
+            }
+            self.world.turn.cancels.remove(0);
+        }
+    }
+
+    /// Jobs that have to fail: effects that failed or crashed, deadlines that passed.
+    pub(super) fn failures(&mut self) {
+        while let Some(doom) = self.world.turn.doomed.first().cloned() {
+            self.fail(doom.clone());
+            self.world.turn.doomed.retain(|d| d.job != doom.job);
+        }
+        while let Some(((end, job), ())) = self.world.jobs.deadlines.first() {
+            if *end > self.world.at {
+                break;
+            }
+            let job = *job;
+            let limit = self.world.job(job).submitted.limits.deadline_ms.unwrap_or(0);
+            let failure = Failure {
+                code: "deadline-exceeded".into(),
+                detail: alloc::format!("the job was not finished {limit} ms after its submission"),
+            };
+            self.fail(Doom { job, cause: EventIndex(job.0), failure });
+        }
+    }
+
+    pub(super) fn fail(&mut self, doom: Doom) {
+        let Doom { job, cause, failure } = doom;
+        if self.world.job(job).ended.is_some() {
+            return;
+        }
+        if !self.world.turn.doomed.iter().any(|d| d.job == job) {
+            self.world.turn.doomed.push(Doom { job, cause, failure: failure.clone() });
+        }
+        self.push(JobFailed { job, code: failure.code, detail: failure.detail });
+        self.world.turn.doomed.retain(|d| d.job != job);
+        self.release(job);
+    }
+
+    /// Gives back what the job did not use.
+    fn release(&mut self, job: JobId) {
+        let Some(hold) = self.world.job(job).hold else { return };
+        let left = self.world.accounting.balance(Account::JobEscrow(job));
+        let amount = Credits(left.unsigned_abs());
+        self.push(CreditReleased { job, of: hold.transfer, amount });
+    }
+
+    /// Admits the jobs planned in this turn, then those that waited and can be paid now.
+    pub(super) fn admissions(&mut self) {
+        while let Some(job) = self.world.turn.planned.first().copied() {
+            self.world.turn.planned.remove(0);
+            if self.world.job(job).ended.is_none() {
+                self.admit_or_fail(job);
+            }
+        }
+        while let Some((project, ())) = self.world.jobs.payable.first() {
+            let project = *project;
+            if self.is_spent() {
+                return;
+            }
+            let job = self.world.first_waiting(project).expect("a payable project has a waiting job");
+            let cost = self.world.cost(job).expect("a payable project can pay its first waiting job");
+            self.admit(job, cost);
+        }
+    }
+
+    fn admit_or_fail(&mut self, id: JobId) {
+        match self.world.cost(id) {
+            Ok(cost) => self.admit(id, cost),
+            Err(failure) if self.world.job(id).submitted.allow_wait && failure.code == "quota-exceeded" => {}
+            Err(failure) => {
+                let cause = self.world.job(id).stages.last().map_or(EventIndex(id.0), |s| s.planned);
+                self.fail(Doom { job: id, cause, failure });
+            }
+        }
+    }
+
+    fn admit(&mut self, job: JobId, cost: Credits) {
+        self.push(CreditHeld { job, amount: cost });
+        self.push(JobAdmitted { job, max_cost: cost });
+    }
+}
+
+impl World {
+    pub(crate) fn first_waiting(&self, project: ProjectId) -> Option<JobId> {
+        let waiting = &self.jobs.waiting_for_credits;
+        let ((p, job), ()) = waiting.range_from(&(project, JobId(0))).next()?;
+        (*p == project).then_some(*job)
+    }
+
+    /// Notes whether the project's first waiting job can be paid now: first come, first served.
+    pub(crate) fn review_waiting(&mut self, project: ProjectId) {
+        let payable = self.first_waiting(project).is_some_and(|job| self.cost(job).is_ok());
+        if payable {
+            self.jobs.payable.insert(project, ());
+        } else {
+            self.jobs.payable.remove(&project);
+        }
+    }
+
+    /// What the job can cost at most, if its project can hold that.
+    pub(crate) fn cost(&self, id: JobId) -> Result<Credits, Failure> {
+        let job = self.job(id);
+        let refuse = |detail| Failure { code: "quota-exceeded".into(), detail };
+        let Some((_, rate)) = self.price_of(id) else {
+            let detail = alloc::format!("no price is set for kind {}", job.submitted.kind);
+            return Err(Failure { code: "no-price".into(), detail });
+        };
+        let cost = Credits(rate.of(u128::from(job.shard_count)));
+        let project = self.projects.projects.get(&job.project()).expect("a job's project exists");
+        let available = self.accounting.balance(Account::ProjectAvailable(job.project()));
+        let available = Credits(u128::try_from(available).unwrap_or(0));
+        if let Some(max) = job.submitted.limits.max_credits.filter(|max| cost > *max) {
+            return Err(refuse(alloc::format!("the plan may cost {cost} credits; limits.max_credits is {max}")));
+        }
+        if cost > available {
+            return Err(refuse(alloc::format!(
+                "the plan may cost {cost} credits; project {} has {available} available ({} in escrow)",
+                job.project(),
+                Credits(project.escrow)
+            )));
+        }
+        match project.quota {
+            Some(quota) if project.escrow + cost.0 > quota.0 => Err(refuse(alloc::format!(
+                "the plan may cost {cost} credits; {} are in escrow and the quota is {quota}",
+                Credits(project.escrow)
+            ))),
+            _ => Ok(cost),
+        }
+    }
+}

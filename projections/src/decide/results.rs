@@ -1,0 +1,151 @@
+//! Verdicts on the results of this turn, what follows for their shards, and their pay.
+
+use super::Deciding;
+use crate::aggregator::Pending;
+use crate::jobs::Failure;
+use crate::scratch::{Doom, Unpaid};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use forge_event::*;
+
+/// Attempts a shard gets unless the job says otherwise.
+const ATTEMPTS_MAX: u16 = 5;
+/// Requeued shards a job may have on record at once.
+const EXCEPTIONS_MAX: u64 = 65_536;
+
+/// A delivery's verdict.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Accept,
+    Refuse(RefusalCode),
+}
+
+impl Deciding<'_> {
+    /// Accepts or refuses every delivery of this turn, in the order they came.
+    pub(super) fn results(&mut self) {
+        while let Some((agent, first)) = self.world.turn.undecided.first().copied() {
+            let (lease, verdict) = self.verdict(agent, first);
+            let mut shards = Runs::one(lease.shard);
+            // As many of the following as share agent, job, attempt, receipt and verdict.
+            for n in 1.. {
+                let next = self.world.turn.undecided.get(n).copied();
+                let Some((_, position)) = next.filter(|(a, _)| *a == agent) else { break };
+                let (other, other_verdict) = self.verdict(agent, position);
+                let follows = (other.job, other.attempt) == (lease.job, lease.attempt)
+                    && other.shard > shards.0.last().map_or(0, |r| r.last)
+                    && self.received(agent, position) == self.received(agent, first);
+                if !follows || other_verdict != verdict {
+                    break;
+                }
+                shards.push(other.shard);
+            }
+            let LeaseId { job, attempt, .. } = lease;
+            match verdict {
+                Verdict::Accept => {
+                    self.push(ResultAccepted { job, agent, attempt, shards, class: Class::Structural });
+                }
+                Verdict::Refuse(code) => {
+                    self.push(ResultRefused { job, agent, attempt, shards, code });
+                    self.requeue_limbo();
+                }
+            }
+        }
+    }
+
+    fn pending(&self, agent: AgentId, position: u64) -> &Pending {
+        self.world.aggregator.pending.get(&(agent, position)).expect("undecided deliveries are pending")
+    }
+
+    fn received(&self, agent: AgentId, position: u64) -> EventIndex {
+        self.pending(agent, position).received
+    }
+
+    fn verdict(&self, agent: AgentId, position: u64) -> (LeaseId, Verdict) {
+        let pending = self.pending(agent, position);
+        let lease = pending.lease;
+        let holder = self.world.scheduler.leases.get(&lease).map(|l| l.agent);
+        let verdict = if self.world.job(lease.job).ended.is_some() {
+            Verdict::Refuse(RefusalCode::Closed)
+        } else if holder != Some(agent) {
+            let done = self.world.scheduler.work.get(&lease.job).is_some_and(|w| w.done.contains(lease.shard));
+            Verdict::Refuse(if done { RefusalCode::Duplicate } else { RefusalCode::NoLease })
+        } else if pending.checks.bits != 0 {
+            Verdict::Refuse(RefusalCode::BadResult)
+        } else {
+            Verdict::Accept
+        };
+        (lease, verdict)
+    }
+
+    /// Requeues what facts of this turn took from its agents.
+    pub(super) fn reported_failures(&mut self) {
+        self.requeue_limbo();
+    }
+
+    /// Requeues every shard in limbo, unless its job is over or has to fail for it.
+    pub(super) fn requeue_limbo(&mut self) {
+        while let Some(limbo) = self.world.turn.limbo.first().cloned() {
+            let job = self.world.job(limbo.job);
+            if job.ended.is_some() {
+                self.world.turn.limbo.remove(0);
+                continue;
+            }
+            let attempts_max = job.submitted.limits.max_attempts.unwrap_or(ATTEMPTS_MAX);
+            let blame = limbo.reason != RequeueReason::Revoked;
+            self.push(ShardRequeued {
+                job: limbo.job,
+                shards: limbo.shards.clone(),
+                reason: limbo.reason,
+                attempt: limbo.attempt,
+            });
+            let exceptions = self.world.scheduler.work.get(&limbo.job).map_or(0, |w| w.retries.len());
+            let failure = if blame && limbo.attempt >= attempts_max {
+                Failure {
+                    code: "attempts-exhausted".into(),
+                    detail: alloc::format!(
+                        "shard {}.{} ended without a result {} times, the last one {}",
+                        limbo.job,
+                        limbo.shards.0.first().map_or(0, |r| r.first),
+                        limbo.attempt,
+                        limbo.reason.name()
+                    ),
+                }
+            } else if limbo.attempt >= AttemptNumber::MAX - 1 || exceptions > EXCEPTIONS_MAX {
+                Failure {
+                    code: "too-many-exceptions".into(),
+                    detail: alloc::format!("{exceptions} shards had to be requeued; the limit is {EXCEPTIONS_MAX}"),
+                }
+            } else {
+                continue;
+            };
+            let doom = Doom { job: limbo.job, cause: limbo.ended, failure };
+            self.fail(doom);
+        }
+    }
+
+    /// Accrues pay for the results accepted in this turn: one a (job, provider, rate).
+    pub(super) fn pay(&mut self) {
+        let mut by_payee: BTreeMap<(JobId, ProviderId), Vec<Unpaid>> = BTreeMap::new();
+        for unpaid in &self.world.turn.unpaid {
+            let provider = self.world.agent(unpaid.agent).provider;
+            by_payee.entry((unpaid.job, provider)).or_default().push(unpaid.clone());
+        }
+        for ((job, provider), unpaid) in by_payee {
+            let hold = self.world.job(job).hold.expect("only an admitted job has results");
+            let count = unpaid.iter().map(|u| u.shards.count()).sum();
+            let results = unpaid
+                .into_iter()
+                .map(|u| PaidResults { agent: u.agent, attempt: u.attempt, shards: u.shards })
+                .collect();
+            self.push(CreditAccrued {
+                job,
+                provider,
+                purpose: Purpose::Result,
+                results,
+                count,
+                rate: hold.rate,
+                prices: hold.prices,
+            });
+        }
+    }
+}

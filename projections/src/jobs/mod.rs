@@ -1,0 +1,158 @@
+//! Jobs, their stages and the effects that work for them.
+
+mod fold;
+
+use crate::cow::{CowMap, digest_of};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use forge_event::*;
+use serde::{Deserialize, Serialize};
+
+/// What a job is doing, as the API names it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Debug)]
+pub enum JobState {
+    Planning,
+    Queued,
+    Running,
+    Reducing,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl JobState {
+    pub fn name(self) -> &'static str {
+        match self {
+            JobState::Planning => "planning",
+            JobState::Queued => "queued",
+            JobState::Running => "running",
+            JobState::Reducing => "reducing",
+            JobState::Succeeded => "succeeded",
+            JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
+    }
+}
+
+/// A planned stage.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Stage {
+    pub shards: Run,
+    pub segments: u16,
+    pub plan_body: Arc<[u8]>,
+    pub planned: EventIndex,
+}
+
+/// The job's hold.
+#[derive(Clone, Copy, Serialize, Deserialize, Debug)]
+pub struct Hold {
+    /// The `credit.held`.
+    pub transfer: TransferId,
+    pub amount: Credits,
+    /// The `job.admitted`.
+    pub admitted: EventIndex,
+    /// Version of the prices it was admitted under.
+    pub prices: u32,
+    pub rate: Rate,
+}
+
+/// An effect that was started and has no outcome yet.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Running {
+    pub effect: EffectId,
+    pub try_number: u8,
+    pub node: NodeId,
+    pub started: EventIndex,
+}
+
+/// The final result.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct JobResult {
+    pub version: u32,
+    pub digest: Digest,
+    pub bytes: u64,
+    pub document: Option<Arc<[u8]>>,
+    /// The `job.reduced`.
+    pub reduced: EventIndex,
+}
+
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Failure {
+    pub code: String,
+    pub detail: String,
+}
+
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Job {
+    pub submitted: Arc<JobSubmitted>,
+    pub by: By,
+    pub created_at: Timestamp,
+    pub updated: EventIndex,
+    pub updated_at: Timestamp,
+    pub state: JobState,
+    pub stages: Vec<Stage>,
+    pub running: Option<Running>,
+    pub hold: Option<Hold>,
+    /// Shards planned so far, all stages.
+    pub shard_count: u64,
+    /// Results accepted and not voided since.
+    pub accepted_count: u64,
+    /// Results folded into the mid-state.
+    pub closed_count: u64,
+    pub in_flight_count: u64,
+    pub failed_attempt_count: u64,
+    /// Moving mean of assignment to acceptance. Units: 1/16 ms.
+    pub(crate) residence_16ms: u64,
+    pub error: Option<Failure>,
+    pub result: Option<JobResult>,
+    /// Running digest over accepted and voided results.
+    pub evidence: Digest,
+    /// The event that ended it.
+    pub ended: Option<EventIndex>,
+    /// Paid to providers so far, and charged. Units: micro-credits.
+    pub charged: u128,
+}
+
+impl Job {
+    pub fn project(&self) -> ProjectId {
+        self.submitted.project
+    }
+
+    /// All shards planned and all of them closed.
+    pub fn is_complete(&self) -> bool {
+        self.hold.is_some() && self.closed_count == self.shard_count
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize, Debug, Default)]
+pub struct Jobs {
+    pub jobs: CowMap<JobId, Job>,
+    /// By project, for lists.
+    pub by_project: CowMap<(ProjectId, JobId), ()>,
+    /// Jobs for which the hub has something to do outside the fold: plan, reduce.
+    pub effects_due: CowMap<JobId, ()>,
+    /// Planned jobs that are not admitted: they wait for credits, by project.
+    pub waiting_for_credits: CowMap<(ProjectId, JobId), ()>,
+    /// Projects that can pay their first waiting job now.
+    pub(crate) payable: CowMap<ProjectId, ()>,
+    /// Ends of jobs with a deadline.
+    pub(crate) deadlines: CowMap<(Timestamp, JobId), ()>,
+}
+
+impl Jobs {
+    pub(crate) fn root(&mut self) -> Digest {
+        digest_of(&[
+            self.jobs.root(),
+            self.by_project.root(),
+            self.effects_due.root(),
+            self.waiting_for_credits.root(),
+            self.payable.root(),
+            self.deadlines.root(),
+        ])
+    }
+}

@@ -1,0 +1,271 @@
+//! What events do to pending work and leases.
+
+use super::{Lease, Retry};
+use crate::agents::Agent;
+use crate::jobs::JobState;
+use crate::scratch::Limbo;
+use crate::world::{Meta, World};
+use alloc::vec::Vec;
+use forge_event::*;
+
+/// Back-off after the first failed attempt; doubles with each further one.
+const BACKOFF_MS: u64 = 250;
+/// Back-off never passes this.
+const BACKOFF_MS_MAX: u64 = 30_000;
+/// Agents remembered as having failed at a shard.
+const AVOID_COUNT_MAX: usize = 4;
+/// One unit of work costs this much virtual time at weight 1.
+const STRIDE: u128 = 1 << 32;
+
+impl World {
+    /// The number of a requirement shape.
+    pub(crate) fn shape_of(&mut self, requirements: &Requirements) -> u32 {
+        let shapes = &mut self.scheduler.shapes;
+        let number = shapes.iter().position(|s| s == requirements).unwrap_or_else(|| {
+            shapes.push(requirements.clone());
+            shapes.len() - 1
+        });
+        number as u32
+    }
+
+    /// Puts a job with fresh work into its queue, and its project into the fair share.
+    pub(crate) fn enqueue(&mut self, job: JobId) {
+        let Some(work) = self.scheduler.work.get(&job).filter(|w| !w.fresh.is_empty()) else { return };
+        let (shape, project, priority) = (work.shape, work.project, work.priority);
+        if !self.has_queue(shape, project) {
+            // Who was idle starts with those who wait, not with the credit of its absence.
+            let floor = self.scheduler.order.range_from(&(shape, 0, ProjectId(0))).next();
+            let floor = floor.filter(|((s, ..), ())| *s == shape).map_or(0, |((_, time, _), ())| *time);
+            let now = self.share(project);
+            self.set_share(project, now.max(floor));
+            let now = self.share(project);
+            self.scheduler.order.insert((shape, now, project), ());
+        }
+        self.scheduler.queue.insert((shape, project, 9 - priority.min(9), job), ());
+    }
+
+    fn has_queue(&self, shape: u32, project: ProjectId) -> bool {
+        let first = self.scheduler.queue.range_from(&(shape, project, 0, JobId(0))).next();
+        first.is_some_and(|((s, p, ..), ())| (*s, *p) == (shape, project))
+    }
+
+    fn dequeue(&mut self, shape: u32, project: ProjectId, priority: u8, job: JobId) {
+        self.scheduler.queue.remove(&(shape, project, 9 - priority.min(9), job));
+        if !self.has_queue(shape, project) {
+            let now = self.share(project);
+            self.scheduler.order.remove(&(shape, now, project));
+        }
+    }
+
+    fn share(&self, project: ProjectId) -> u128 {
+        self.scheduler.shares.get(&project).map_or(0, |s| s.virtual_time)
+    }
+
+    /// Moves a project's virtual time in every shape's order.
+    fn set_share(&mut self, project: ProjectId, to: u128) {
+        let from = self.share(project);
+        if from == to {
+            return;
+        }
+        for shape in 0..self.scheduler.shapes.len() as u32 {
+            if self.scheduler.order.remove(&(shape, from, project)).is_some() {
+                self.scheduler.order.insert((shape, to, project), ());
+            }
+        }
+        self.scheduler.shares.insert(project, super::Share { virtual_time: to });
+    }
+
+    /// Forgets a job's pending work.
+    pub(crate) fn drop_work(&mut self, job: JobId) {
+        let Some(work) = self.scheduler.work.remove(&job) else { return };
+        if !work.fresh.is_empty() {
+            self.dequeue(work.shape, work.project, work.priority, job);
+        }
+        for (shard, retry) in work.retries.iter().filter(|(_, r)| r.pending) {
+            self.scheduler.backoff.remove(&(retry.ready_at, job, *shard));
+        }
+    }
+
+    pub(crate) fn shard_assigned(&mut self, index: EventIndex, e: &ShardAssigned) -> Meta {
+        let project = self.touch(e.job, index);
+        let mut meta = Meta::of(project);
+        let room = self.agent(e.agent).room;
+        for run in &e.shards.0 {
+            self.take_pending(e, *run, |origin| meta.add_cause(origin.max(room)));
+        }
+        let lease = Lease {
+            agent: e.agent,
+            role: e.role,
+            deadline_base: self.base_of(e.deadline),
+            assigned: index,
+            assigned_at: self.at,
+        };
+        for shard in e.shards.iter() {
+            let id = LeaseId { job: e.job, shard, attempt: e.attempt };
+            let previous = self.scheduler.leases.insert(id, lease);
+            assert!(previous.is_none(), "an attempt gives birth to one lease");
+            self.scheduler.leases_of.insert((e.agent, id), ());
+            self.scheduler.deadlines.insert((lease.deadline_base, id), ());
+        }
+        let count = e.shards.count();
+        let job = self.job_mut(e.job);
+        job.in_flight_count += count;
+        if job.state == JobState::Queued {
+            job.state = JobState::Running;
+        }
+        let rate = job.hold.map_or(1, |h| (h.rate.num / h.rate.den.max(1)).max(1));
+        self.agent_mut(e.agent).leases += count as u32;
+        self.rank(e.agent);
+        let weight = self.projects.projects.get(&project).map_or(1, |p| p.weight.max(1));
+        let cost = u128::from(count) * u128::from(rate) * STRIDE / u128::from(weight);
+        self.set_share(project, self.share(project) + cost);
+        meta
+    }
+
+    /// Takes the shards of a run out of what is pending, telling what had made each part pending.
+    fn take_pending(&mut self, e: &ShardAssigned, run: Run, mut tell: impl FnMut(EventIndex)) {
+        let work = self.scheduler.work.get_mut(&e.job).expect("only admitted work is assigned");
+        if e.attempt == 1 {
+            let fresh = work.fresh.first_mut().expect("a first attempt comes from fresh work");
+            assert!(fresh.next == run.first && run.last <= fresh.last, "fresh work is taken from its front");
+            tell(fresh.origin);
+            if run.last < fresh.last {
+                fresh.next = run.last + 1;
+                return;
+            }
+            work.fresh.remove(0);
+            if work.fresh.is_empty() {
+                let (shape, project, priority) = (work.shape, work.project, work.priority);
+                self.dequeue(shape, project, priority, e.job);
+            }
+            return;
+        }
+        for shard in run.first..=run.last {
+            let retry = work.retries.get_mut(&shard).expect("a later attempt comes from a requeued shard");
+            assert!(retry.pending && retry.attempt + 1 == e.attempt, "attempts are numbered without gap");
+            retry.pending = false;
+            tell(retry.origin);
+            self.scheduler.backoff.remove(&(retry.ready_at, e.job, shard));
+        }
+    }
+
+    /// Ends one lease.
+    pub(crate) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.scheduler.leases.remove(&id)?;
+        self.scheduler.leases_of.remove(&(lease.agent, id));
+        self.scheduler.deadlines.remove(&(lease.deadline_base, id));
+        Some(lease)
+    }
+
+    /// Counts `count` ended leases of one job and agent, and notes that the agent has room again.
+    pub(crate) fn count_ended(&mut self, job: JobId, agent: AgentId, count: u64, index: EventIndex) {
+        let job_state = self.job_mut(job);
+        job_state.in_flight_count -= count;
+        if job_state.in_flight_count == 0 && job_state.ended.is_some() {
+            self.scheduler.closing.remove(&job);
+        }
+        let agent_state = self.agent_mut(agent);
+        agent_state.leases -= count as u32;
+        agent_state.room = index;
+        if let Some(lost) = agent_state.lost.filter(|_| agent_state.leases == 0) {
+            self.scheduler.graces.remove(&(lost.grace_base, agent));
+            self.scheduler.leavers.remove(&agent);
+        }
+    }
+
+    /// Ends leases without a result and leaves their shards to be requeued.
+    fn lapse(
+        &mut self,
+        index: EventIndex,
+        (job, agent, attempt, shards): (JobId, AgentId, AttemptNumber, &Runs),
+        reason: RequeueReason,
+        learn: impl FnOnce(&mut Agent, u64),
+    ) -> Vec<EventIndex> {
+        let mut assigned = Vec::new();
+        let mut count = 0;
+        for shard in shards.iter() {
+            if let Some(lease) = self.end_lease(LeaseId { job, shard, attempt }) {
+                count += 1;
+                assigned.push(lease.assigned);
+            }
+        }
+        self.count_ended(job, agent, count, index);
+        learn(self.agent_mut(agent), count);
+        self.rank(agent);
+        if self.job(job).ended.is_none() {
+            self.job_mut(job).failed_attempt_count += count;
+            self.turn.limbo.push(Limbo { job, agent, attempt, shards: shards.clone(), reason, ended: index });
+        }
+        assigned.dedup();
+        assigned
+    }
+
+    pub(crate) fn lease_expired(&mut self, index: EventIndex, e: &LeaseExpired) -> Meta {
+        let project = self.touch(e.job, index);
+        let what = (e.job, e.agent, e.attempt, &e.shards);
+        let assigned = self.lapse(index, what, RequeueReason::Expired, Agent::learn_failure);
+        let mut meta = Meta::of(project);
+        assigned.into_iter().for_each(|cause| meta.add_cause(cause));
+        meta
+    }
+
+    pub(crate) fn lease_revoked(&mut self, index: EventIndex, e: &LeaseRevoked) -> Meta {
+        let project = self.touch(e.job, index);
+        let cause = match e.reason {
+            RevokeReason::Cancelled => self.job(e.job).ended,
+            _ => self.agent(e.agent).lost.map(|l| l.index),
+        };
+        self.lapse(index, (e.job, e.agent, e.attempt, &e.shards), RequeueReason::Revoked, |agent, count| {
+            if e.reason == RevokeReason::Lost {
+                agent.learn_failure(count);
+            }
+        });
+        Meta::of(project).because(cause.expect("a revoked lease has its reason in the state"))
+    }
+
+    pub(crate) fn shard_reported_failed(&mut self, index: EventIndex, e: &ShardReportedFailed) -> Meta {
+        let project = self.touch(e.job, index);
+        self.lapse(index, (e.job, e.agent, e.attempt, &e.shards), RequeueReason::Failed, Agent::learn_failure);
+        Meta::of(project)
+    }
+
+    pub(crate) fn shard_requeued(&mut self, index: EventIndex, event: &Event, e: &ShardRequeued) -> Meta {
+        let project = self.touch(e.job, index);
+        let mut meta = Meta::of(project);
+        let agent = if e.reason == RequeueReason::Voided {
+            self.add_evidence(e.job, event);
+            let mut agent = AgentId(0);
+            for shard in e.shards.iter() {
+                let lease = LeaseId { job: e.job, shard, attempt: e.attempt };
+                let received;
+                (agent, received) = self.unaccept(index, lease);
+                meta.add_cause(received);
+            }
+            agent
+        } else {
+            let same =
+                |l: &Limbo| l.job == e.job && l.attempt == e.attempt && l.reason == e.reason && l.shards == e.shards;
+            let at = self.turn.limbo.iter().position(same).expect("only what fell into limbo is requeued");
+            let limbo = self.turn.limbo.remove(at);
+            meta.add_cause(limbo.ended);
+            limbo.agent
+        };
+        let wait = match e.reason {
+            // The agent is to blame, not the shard: another one may start at once.
+            RequeueReason::Revoked | RequeueReason::Voided => 0,
+            _ => (BACKOFF_MS << u64::from(e.attempt.saturating_sub(1)).min(16)).min(BACKOFF_MS_MAX),
+        };
+        let ready_at = self.at.after(DurationMs(wait));
+        let work = self.scheduler.work.get_mut(&e.job).expect("only an open job's shards are requeued");
+        for shard in e.shards.iter() {
+            let mut avoid = work.retries.get(&shard).map(|r| r.avoid.clone()).unwrap_or_default();
+            avoid.retain(|a| *a != agent);
+            avoid.insert(0, agent);
+            avoid.truncate(AVOID_COUNT_MAX);
+            let retry = Retry { attempt: e.attempt, ready_at, avoid, origin: index, pending: true };
+            work.retries.insert(shard, retry);
+            self.scheduler.backoff.insert((ready_at, e.job, shard), ());
+        }
+        meta
+    }
+}

@@ -1,0 +1,93 @@
+//! What the facts of a turn leave for the decisions of the same turn.
+
+use crate::jobs::Failure;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use forge_event::*;
+
+/// Shards whose lease ended without a result, until they are requeued.
+#[derive(Clone, Debug)]
+pub(crate) struct Limbo {
+    pub job: JobId,
+    pub agent: AgentId,
+    pub attempt: AttemptNumber,
+    pub shards: Runs,
+    pub reason: RequeueReason,
+    /// The event that ended the lease.
+    pub ended: EventIndex,
+}
+
+/// A job that has to fail.
+#[derive(Clone, Debug)]
+pub(crate) struct Doom {
+    pub job: JobId,
+    /// The event that showed it.
+    pub cause: EventIndex,
+    pub failure: Failure,
+}
+
+/// Accepted results that no accrual pays yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Unpaid {
+    pub accepted: EventIndex,
+    pub job: JobId,
+    pub agent: AgentId,
+    pub attempt: AttemptNumber,
+    pub shards: Runs,
+}
+
+/// Voided results whose pay was not taken back yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Unvoided {
+    pub cause: EventIndex,
+    pub agent: AgentId,
+    pub lease: LeaseId,
+    pub accrual: TransferId,
+}
+
+/// The running turn. Invariant: a function of the state at its start and the events since.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scratch {
+    pub salt: [u8; 32],
+    /// Position of the last event.
+    pub index: EventIndex,
+    pub undecided: Vec<(AgentId, u64)>,
+    pub limbo: Vec<Limbo>,
+    pub planned: Vec<JobId>,
+    pub cancels: Vec<(JobId, EventIndex)>,
+    /// Reasons given with them.
+    pub reasons: BTreeMap<EventIndex, String>,
+    pub doomed: Vec<Doom>,
+    pub reduced: Vec<JobId>,
+    pub unpaid: Vec<Unpaid>,
+    pub unvoided: Vec<Unvoided>,
+    /// A budget left work over for the next turn.
+    pub leftover: bool,
+}
+
+impl Scratch {
+    pub fn open(&mut self, salt: [u8; 32], index: EventIndex) {
+        self.salt = salt;
+        self.index = index;
+        self.undecided.clear();
+        self.limbo.clear();
+        self.planned.clear();
+        self.cancels.clear();
+        self.reasons.clear();
+        self.doomed.clear();
+        self.reduced.clear();
+        self.unpaid.clear();
+        self.unvoided.clear();
+        self.leftover = false;
+    }
+
+    /// # Panics
+    /// If a decision that belongs to this turn was not taken in it: a bug of the policy.
+    pub fn assert_settled(&self) {
+        assert!(self.undecided.is_empty(), "every delivery is accepted or refused in the turn that brought it");
+        assert!(self.limbo.is_empty(), "every shard that lost its lease is requeued in the same turn");
+        assert!(self.unpaid.is_empty(), "every accepted result is paid in the same turn");
+        assert!(self.unvoided.is_empty(), "every voided result loses its pay in the same turn");
+    }
+}
