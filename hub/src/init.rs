@@ -14,7 +14,7 @@ use forge_event::{Digest, NodeId};
 use forge_log::network::identity::{Identity, IdentityError, PublicKey};
 use forge_log::network::quic::{Directory, QuicTransport};
 use forge_log::network::{Lane, Link, Transport};
-use forge_log::raft::{OpenError, RaftLog};
+use forge_log::{OpenError, RaftLog};
 use forge_log::{Log, Options};
 use forge_protocol::token::{Token, TokenKind};
 use futures::future::BoxFuture;
@@ -107,7 +107,7 @@ pub async fn found(folder: &Path, cluster_name: &str, settings: Settings) -> Res
         plain_rest: settings.plain_rest,
         seeds: Vec::new(),
     };
-    let ca = RestCa::generate(cluster_name)?;
+    let ca = RestCa::generate()?;
     ca.save(folder)?;
     let secret: [u8; key::SECRET_BYTES] = clock.random();
     let committed = Arc::new(CommittedWorld::default());

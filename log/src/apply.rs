@@ -141,9 +141,17 @@ impl Applier {
     }
 
     async fn install(&mut self, file: SnapshotFile) -> io::Result<()> {
+        let files = self.files.clone();
+        let work = move || {
+            let (head, state) = file.read()?;
+            // A snapshot that came from elsewhere becomes ours here, not before: a restart takes up what is ours.
+            let ours = std::ptr::addr_eq(Arc::as_ptr(&file.files), Arc::as_ptr(&files)) && file.is_kept();
+            let file = if ours { file } else { SnapshotFile::write(files, &head, &state)? };
+            Ok((file, head, state))
+        };
         let (file, head, state) = self
             .executor
-            .offload("forge-snapshot-read", move || file.read().map(|(head, state)| (file, head, state)))
+            .offload("forge-snapshot-read", work)
             .await
             .map_err(|error| self.distrust(error))?;
         let machine = &self.machine;

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Entries kept behind a snapshot when purging: peers catch up from them, and openraft's purge keeps clear of its apply.
+pub const PURGE_KEEP_ENTRIES: u64 = 10_000;
+
 /// Where the Raft log lives.
 pub enum Disk {
     /// A file of the file system.
@@ -55,6 +58,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Leaves after which a segment ends with the running turn: `SEGMENT_LEAVES`, except in tests.
     pub segment_leaves: u64,
+    /// Entries kept behind a snapshot when purging: [`PURGE_KEEP_ENTRIES`], except in tests.
+    pub purge_keep_entries: u64,
 }
 
 impl Options {
@@ -69,6 +74,7 @@ impl Options {
             on_fsync: None,
             reserve_bytes: 64 << 20,
             segment_leaves: forge_event::limits::SEGMENT_LEAVES,
+            purge_keep_entries: PURGE_KEEP_ENTRIES,
         }
     }
 }

@@ -73,6 +73,11 @@ impl SnapshotFile {
         Ok(SnapshotFile { files, name })
     }
 
+    /// Whether it is among the node's snapshots, not one on its way in.
+    pub fn is_kept(&self) -> bool {
+        self.name.starts_with(FOLDER)
+    }
+
     /// Reads and verifies a whole snapshot: its head and its state.
     ///
     /// # Errors

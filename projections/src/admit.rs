@@ -181,12 +181,12 @@ impl World {
 
     fn admit_by(&self, fact: &Fact, at: Timestamp) -> Admitted {
         let scope = Self::scope_of(&fact.event);
-        let Some(by) = &fact.by else {
-            // Genesis writes its project and key before there is a key to ask for.
-            let needs_key = scope.is_some() && !self.projects.keys.is_empty();
-            return ensure(!needs_key, || internal("this fact needs a key"));
-        };
-        if let Some(id) = by.key {
+        let key = fact.by.and_then(|by| by.key);
+        // Genesis writes its project and key before there is a key to ask for.
+        let needs_key = scope.is_some() && !self.projects.keys.is_empty();
+        ensure(key.is_some() || !needs_key, || internal("this fact needs a key"))?;
+        let Some(by) = &fact.by else { return Ok(()) };
+        if let Some(id) = key {
             let key = self.projects.keys.get(&id).ok_or(Rejection::KeyNotLive(id))?;
             ensure(key.is_live(at), || Rejection::KeyNotLive(id))?;
             let scope = scope.ok_or_else(|| internal("this fact does not come from a request"))?;
@@ -278,9 +278,9 @@ impl World {
         let c = &e.capabilities;
         let texts = [&c.cpu_class, &c.region].into_iter().chain(&c.gpu).chain(&c.software);
         let fits = c.software.len() <= 64 && c.software.windows(2).all(|w| w[0] < w[1]);
-        let short = texts.into_iter().all(|t| t.len() <= NAME_BYTES_MAX);
+        let short = texts.into_iter().all(|t| t.len() <= NAME_BYTES_MAX) && !c.cpu_class.is_empty();
         ensure(fits && short, || {
-            invalid("/capabilities", "out-of-range", "at most 64 software names, ascending, 255 bytes each")
+            invalid("/capabilities", "out-of-range", "a CPU class, and at most 64 software names, ascending, 255 bytes each")
         })
     }
 

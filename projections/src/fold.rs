@@ -157,13 +157,13 @@ impl World {
             let running = self.jobs.jobs.get(job).and_then(|j| j.running);
             if let Some(running) = running.filter(|r| r.try_number >= 2) {
                 let failure = Failure {
-                    code: "effect-crashed".into(),
+                    code: Failure::CRASHED.into(),
                     detail: alloc::format!(
                         "{} was started twice and never ended; the input may crash the hub",
                         running.effect
                     ),
                 };
-                self.turn.doomed.push(Doom { job: *job, cause: index, failure });
+                self.turn.doomed.push(Doom { job: *job, cause: running.started, failure });
             }
         }
         Meta::default()

@@ -43,7 +43,6 @@ pub(crate) struct Unvoided {
     pub cause: EventIndex,
     pub agent: AgentId,
     pub lease: LeaseId,
-    pub accrual: TransferId,
 }
 
 /// The running turn. Invariant: a function of the state at its start and the events since.
@@ -58,15 +57,23 @@ pub(crate) struct Scratch {
     pub cancels: Vec<(JobId, EventIndex)>,
     /// Reasons given with them.
     pub reasons: BTreeMap<EventIndex, String>,
+    /// By facts of this turn.
     pub doomed: Vec<Doom>,
+    /// The last job whose shards were requeued, and what had ended their leases.
+    pub requeued: Option<(JobId, EventIndex)>,
     pub reduced: Vec<JobId>,
     pub unpaid: Vec<Unpaid>,
     pub unvoided: Vec<Unvoided>,
-    /// A budget left work over for the next turn.
+    /// Work may be left for the next turn: a budget ran out, or nobody looked.
     pub leftover: bool,
 }
 
 impl Scratch {
+    /// Of a state that was read: whether its decider left work over is not in it.
+    pub fn unknown() -> Self {
+        Scratch { leftover: true, ..Scratch::default() }
+    }
+
     pub fn open(&mut self, salt: [u8; 32], index: EventIndex) {
         self.salt = salt;
         self.index = index;
@@ -76,6 +83,7 @@ impl Scratch {
         self.cancels.clear();
         self.reasons.clear();
         self.doomed.clear();
+        self.requeued = None;
         self.reduced.clear();
         self.unpaid.clear();
         self.unvoided.clear();

@@ -35,7 +35,7 @@ pub struct World {
     pub aggregator: Aggregator,
     pub accounting: Accounting,
     /// What the running turn left for its own decisions; empty between turns.
-    #[serde(skip)]
+    #[serde(skip, default = "Scratch::unknown")]
     pub(crate) turn: Scratch,
 }
 
@@ -82,7 +82,14 @@ impl Meta {
 
 /// Sees every event as it is folded.
 pub trait Observer {
+    /// A turn begins.
+    fn turn(&mut self, _turn: &Turn) {}
+
+    /// An event was folded; `world` is the state behind it.
     fn event(&mut self, index: EventIndex, by: Option<&By>, event: &Event, meta: &Meta, world: &World);
+
+    /// The turn is over; `head` is the chain behind it.
+    fn closed(&mut self, _head: &Head) {}
 }
 
 /// Sees nothing.
@@ -132,6 +139,7 @@ impl World {
     pub fn fold(&mut self, turn: &Turn, frame: &[u8], families: &dyn Families, observer: &mut impl Observer) {
         assert!(turn.expected == self.head, "a turn is folded only onto the head it expects");
         self.open(turn.at, turn.salt);
+        observer.turn(turn);
         for fact in &turn.facts {
             let meta = self.apply(fact.by.as_ref(), &fact.event, families);
             observer.event(self.turn.index, fact.by.as_ref(), &fact.event, &meta, self);
@@ -141,6 +149,9 @@ impl World {
             observer.event(self.turn.index, None, event, &meta, self);
         }
         self.close(frame);
+        // Whether the decider's budget left work over is not in the log.
+        self.turn.leftover = true;
+        observer.closed(&self.head);
     }
 
     fn remember(&mut self, by: &By, index: EventIndex) {

@@ -218,6 +218,7 @@ impl HubSession {
         self.others.clear();
         self.seal = None;
         self.leaving = false;
+        self.closed = false;
         self.retry_at = Now(0);
         self.others.push_back(Submission::Lost(reason));
     }
@@ -225,6 +226,11 @@ impl HubSession {
     /// False while so many undecided bytes are here that no more streams should be read.
     pub fn has_room(&self) -> bool {
         self.held_bytes < HELD_BYTES_MAX
+    }
+
+    /// The attempt's stream is wanted (as opposed to cancelled or decided).
+    pub fn holds(&self, lease: LeaseId) -> bool {
+        self.attempts.contains_key(&lease)
     }
 
     /// Attempts with a stream.

@@ -1,5 +1,6 @@
 //! Work outside the fold: at least once, idempotent by the effect's id, bounded in time.
 
+pub mod dispatch;
 mod plan;
 mod reduce;
 

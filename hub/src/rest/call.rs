@@ -31,9 +31,6 @@ pub struct Call {
     own_project: Option<ProjectId>,
 }
 
-/// The name of the key, for the audit trail.
-#[derive(Clone, Copy)]
-pub struct Who(pub KeyId);
 
 /// How an answer's state relates to the present.
 #[derive(Clone, Copy)]
@@ -55,7 +52,6 @@ impl FromRequestParts<Rest> for Call {
             found = rest.hub().read(|w| check_key(w, &presented, rest.hub().clock().now()));
         }
         let (scopes, own_project) = found.map_err(|fault| fault.problem(presented.id))?;
-        parts.extensions.insert(Who(presented.id));
         if let Some(span) = parts.extensions.get::<super::context::Span>() {
             span.name_key(presented.id);
         }

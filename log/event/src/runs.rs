@@ -75,6 +75,12 @@ impl Runs {
         self.0.iter().map(Run::count).sum()
     }
 
+    /// Whether it holds `shard`; for canonical runs.
+    pub fn contains(&self, shard: ShardIndex) -> bool {
+        let at = self.0.partition_point(|run| run.last < shard);
+        self.0.get(at).is_some_and(|run| run.first <= shard)
+    }
+
     /// Every shard, ascending.
     pub fn iter(&self) -> impl Iterator<Item = ShardIndex> + '_ {
         self.0.iter().flat_map(|run| run.first..=run.last)
@@ -98,6 +104,7 @@ mod tests {
         assert_eq!(runs.count(), 6);
         assert!(runs.is_canonical());
         assert!(runs.iter().eq([1, 2, 3, 7, 9, 10]));
+        assert!((0..12).all(|shard| runs.contains(shard) == [1, 2, 3, 7, 9, 10].contains(&shard)));
     }
 
     #[test]

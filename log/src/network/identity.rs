@@ -121,6 +121,14 @@ impl Identity {
     /// # Errors
     /// If TLS refuses the certificate.
     pub fn server_config(&self, alpn: &[u8], admits: Admits) -> Result<quinn::ServerConfig, IdentityError> {
+        self.server_config_of(&[alpn], admits)
+    }
+
+    /// As [`Identity::server_config`], for several protocols on one socket.
+    ///
+    /// # Errors
+    /// If TLS refuses the certificate.
+    pub fn server_config_of(&self, alpns: &[&[u8]], admits: Admits) -> Result<quinn::ServerConfig, IdentityError> {
         let provider = Arc::new(ring::default_provider());
         let verifier = Arc::new(PinnedClient { admits, provider: provider.clone() });
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -129,7 +137,7 @@ impl Identity {
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![self.certificate.clone()], self.private.clone_key().into())
             .map_err(tls_error)?;
-        tls.alpn_protocols = vec![alpn.to_vec()];
+        tls.alpn_protocols = alpns.iter().map(|alpn| alpn.to_vec()).collect();
         tls.max_early_data_size = 0;
         // A resumed session would not look at the pins again.
         tls.send_tls13_tickets = 0;

@@ -10,6 +10,7 @@ use crate::apply::{Applied, Applier, as_snapshot};
 use crate::archive::Archive;
 use crate::files::Files;
 use crate::form::{LogIdForm, VoteForm, to_bytes};
+use crate::options::Executor;
 use crate::snapshot::SnapshotFile;
 use crate::store::Space;
 use crate::types::{LogId, Types, Vote};
@@ -39,6 +40,7 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 36;
 pub struct Server {
     pub raft: Raft<Types, Applier>,
     pub files: Arc<dyn Files>,
+    pub executor: Executor,
     pub space: Arc<Space>,
     pub archive: Arc<Archive>,
     pub applied: watch::Sender<Applied>,
@@ -230,12 +232,11 @@ impl Server {
         within(STEP, send_message(sender, &to_bytes(&told))).await
     }
 
-    /// Verifies a received snapshot whole, puts it among the snapshots, and hands it to Raft.
+    /// Verifies a received snapshot whole, and hands it to Raft.
     async fn install(&self, vote: Vote, received: &str) -> io::Result<Vote> {
         let file = SnapshotFile { files: self.files.clone(), name: received.to_owned() };
-        let (head, state) = file.read()?;
-        let file = SnapshotFile::write(self.files.clone(), &head, &state)?;
-        drop(state);
+        let read = file.clone();
+        let (head, _) = self.executor.offload("forge-snapshot-check", move || read.read()).await?;
         let response = self.raft.install_full_snapshot(vote, as_snapshot(file, head)?).await.map_err(other)?;
         Ok(response.vote)
     }

@@ -1,7 +1,7 @@
 //! [`Log`], as Raft keeps it.
 
 use super::proposals::Proposal;
-use super::{Core, PURGE_KEEP_ENTRIES, RaftLog, members, within};
+use super::{Core, RaftLog, members, within};
 use crate::log::{
     Appended, Fault, Log, MembershipError, NotReady, PurgeRefused, ReadError, ReadTurn, Refusal, SealedSegment,
     SnapshotError, Ticket,
@@ -226,7 +226,7 @@ impl Core {
     fn behind_snapshot(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let snapshot = metrics.borrow_watched().snapshot.as_ref()?.index();
-        snapshot.checked_sub(PURGE_KEEP_ENTRIES)
+        snapshot.checked_sub(self.purge_keep_entries)
     }
 
     async fn purge(&self, upto: u64, archived: EventIndex) -> Result<(), PurgeRefused> {

@@ -29,8 +29,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Entries kept behind a snapshot when purging: peers catch up from them, and openraft's purge keeps clear of its apply.
-pub const PURGE_KEEP_ENTRIES: u64 = 10_000;
 /// Entries of one append to a peer; its bytes are bounded by the reader.
 const APPEND_ENTRIES_MAX: u64 = 512;
 /// A peer that is this many entries behind gets a snapshot instead.
@@ -71,6 +69,7 @@ struct Core {
     stopped: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     timing: Timing,
+    purge_keep_entries: u64,
 }
 
 impl RaftLog {
@@ -116,7 +115,8 @@ impl RaftLog {
         transport: Arc<dyn Transport>,
         inbox: Inbox,
     ) -> Result<(Arc<RaftLog>, Inbox), OpenError> {
-        let Options { node, disk, files, executor, timing, on_fsync, reserve_bytes, segment_leaves } = options;
+        let Options { node, disk, files, executor, timing, .. } = options;
+        let Options { on_fsync, reserve_bytes, segment_leaves, purge_keep_entries, .. } = options;
         for leftover in files.list("received").map_err(OpenError::Store)? {
             files.remove(&format!("received/{leftover}")).map_err(OpenError::Store)?;
         }
@@ -155,6 +155,7 @@ impl RaftLog {
         let server = Server {
             raft: raft.clone(),
             files,
+            executor: executor.clone(),
             space: space.clone(),
             archive: archive.clone(),
             applied: applied.clone(),
@@ -191,6 +192,7 @@ impl RaftLog {
             stopped,
             tasks: Mutex::new(tasks),
             timing,
+            purge_keep_entries,
         };
         Ok((Arc::new(RaftLog { core: Arc::new(core) }), hub_inbox))
     }

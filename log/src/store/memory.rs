@@ -37,9 +37,10 @@ impl Memory {
         Memory { terms, ..Memory::default() }
     }
 
-    /// The first index that is not purged.
+    /// The first index that is there; the one behind the last if none is.
     pub fn first(&self) -> u64 {
-        self.purged.as_ref().map_or(0, |id| id.index() + 1)
+        let behind_purged = self.purged.as_ref().map_or(0, |id| id.index() + 1);
+        self.terms.first_key_value().map_or(self.end(), |(first, _)| *first).max(behind_purged)
     }
 
     /// The index behind the last.

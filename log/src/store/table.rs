@@ -10,7 +10,9 @@ use openraft::entry::RaftEntry;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
@@ -59,10 +61,15 @@ pub struct Change<'t> {
 impl Table {
     /// Opens or creates the file, and verifies every record in it.
     pub fn open(disk: Disk, node: u64) -> io::Result<(Table, Recovered)> {
+        if let Disk::File(path) = &disk
+            && !path.exists()
+        {
+            create_aside(path, node)?;
+        }
         let mut builder = Database::builder();
         builder.set_cache_size(PAGE_CACHE_BYTES);
         let database = match disk {
-            Disk::File(path) => builder.create(path),
+            Disk::File(path) => builder.open(path),
             Disk::Backend(backend) => builder.create_with_backend(BoxedBackend(backend)),
         };
         let table = Table(RwLock::new(Some(database.map_err(io::Error::other)?)));
@@ -240,6 +247,22 @@ impl<'t> Change<'t> {
     pub fn unset(&mut self, key: &'static str) -> io::Result<()> {
         self.meta.remove(key).map_err(io::Error::other).map(drop)
     }
+}
+
+/// Makes a new store whole before it has its name: power may fail while redb lays its file out.
+fn create_aside(path: &Path, node: u64) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(folder)?;
+    let aside = path.with_extension("new");
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let table = Table(RwLock::new(Some(Database::create(&aside).map_err(io::Error::other)?)));
+    table.claim(node)?;
+    table.close();
+    fs::rename(&aside, path)?;
+    File::open(folder)?.sync_all()
 }
 
 fn verified(index: u64, bytes: &[u8], before: Option<ChainDigest>) -> io::Result<(Entry, ChainDigest)> {

@@ -64,7 +64,7 @@ impl Machine for Tally {
 /// A turn of `count` events of about `bytes` bytes each.
 pub fn turn(expected: Head, count: usize, bytes: usize, salt: u8) -> Turn {
     let name = "p".repeat(bytes.saturating_sub(10).max(1));
-    let fact = Fact::from(ProjectCreated { name, quota: None });
+    let fact = Fact::from(ProjectCreated { name, quota: None, weight: 1 });
     Turn {
         expected,
         at: Timestamp(1_700_000_000_000 + expected.turns),

@@ -1,6 +1,7 @@
 //! Postings: what events move between accounts.
 
 use super::{Account, Accrual, Entry};
+use crate::aggregator::Outcome;
 use crate::world::{Meta, World};
 use alloc::vec::Vec;
 use forge_event::*;
@@ -75,6 +76,12 @@ impl World {
         self.post([(Account::ProjectAvailable(project), -amount), (Account::JobEscrow(job), amount)])
     }
 
+    /// Charge and payout of an accrual; `None` if its prices are not known.
+    pub(crate) fn charge_of(&self, e: &CreditAccrued) -> Option<(Credits, Credits)> {
+        let s = split(self.cluster.prices.get(&e.prices)?, e.rate, e.count);
+        Some((Credits(s.charge), Credits(s.payout)))
+    }
+
     fn post_charge(&mut self, job: JobId, provider: ProviderId, s: Split) -> Vec<Entry> {
         self.post([
             (Account::JobEscrow(job), -signed(s.charge)),
@@ -126,7 +133,8 @@ impl World {
             let lease = pending.lease;
             let named = lease.job == unpaid.job
                 && lease.attempt == unpaid.attempt
-                && unpaid.shards.0.iter().any(|r| r.first <= lease.shard && lease.shard <= r.last);
+                && unpaid.shards.contains(lease.shard)
+                && pending.outcome == Outcome::Accepted;
             if named && pending.accrual.is_none() {
                 pending.accrual = Some(transfer);
                 left -= 1;

@@ -46,7 +46,6 @@ impl World {
         let agent = self.agent_mut(e.agent);
         agent.chain = chain;
         agent.position = position - 1;
-        agent.room = index;
         Meta::of(project)
     }
 
@@ -62,9 +61,7 @@ impl World {
         let mut received = EventIndex(0);
         let mut left = shards.count();
         let named = |lease: &LeaseId| {
-            lease.job == job
-                && lease.attempt == attempt
-                && shards.0.iter().any(|r| r.first <= lease.shard && lease.shard <= r.last)
+            lease.job == job && lease.attempt == attempt && shards.contains(lease.shard)
         };
         // A decision settles deliveries in the order they came, so they stand at the front.
         let mut settled = 0;
@@ -159,25 +156,31 @@ impl World {
         job.evidence = digest_of(&Chained(&job.evidence, event));
     }
 
-    /// Takes a voided result's shard back out of what is done; gives its agent and what had received it.
-    pub(crate) fn unaccept(&mut self, index: EventIndex, lease: LeaseId) -> (AgentId, EventIndex) {
-        let (agent, position) = self.overdue(lease).expect("only a result that waited too long for its seal is voided");
-        let pending = self.void_pending(agent, position);
-        let received = pending.received;
-        if let Some(accrual) = pending.accrual {
-            self.turn.unvoided.push(Unvoided { cause: index, agent, lease, accrual });
+    /// Takes voided results' shards back out of what is done; gives their agent and what had received them.
+    pub(crate) fn unaccept(&mut self, index: EventIndex, e: &ShardRequeued) -> (AgentId, Vec<EventIndex>) {
+        let (agent, positions) = self.overdue(e).expect("only results that waited too long for their seal are voided");
+        let mut received = Vec::new();
+        for (position, lease) in positions {
+            received.push(self.void_pending(agent, position));
+            self.turn.unvoided.push(Unvoided { cause: index, agent, lease });
+            let work = self.scheduler.work.get_mut(&lease.job).expect("only an open job's shards are requeued");
+            work.done.remove(lease.shard);
         }
-        let work = self.scheduler.work.get_mut(&lease.job).expect("only an open job's shards are requeued");
-        work.done.remove(lease.shard);
-        self.job_mut(lease.job).accepted_count -= 1;
+        received.dedup();
+        self.job_mut(e.job).accepted_count -= e.shards.count();
         (agent, received)
     }
 
-    /// The accepted, unsealed result of a lease, among the agents whose seal is overdue.
-    fn overdue(&self, lease: LeaseId) -> Option<(AgentId, u64)> {
+    /// The accepted, unsealed results of some leases, among the agents whose seal is overdue.
+    fn overdue(&self, e: &ShardRequeued) -> Option<(AgentId, Vec<(u64, LeaseId)>)> {
         let due = self.base_of(self.at);
         let agents = self.scheduler.seal_waits.iter().take_while(|((base, _), ())| *base <= due);
-        agents.map(|((_, agent), ())| *agent).find_map(|agent| Some((agent, self.unsealed_position(agent, lease)?)))
+        agents.map(|((_, agent), ())| *agent).find_map(|agent| {
+            let named = |l: &LeaseId| (l.job, l.attempt) == (e.job, e.attempt) && e.shards.contains(l.shard);
+            let found = self.unsealed_of(agent).filter(|(_, p)| p.outcome == Outcome::Accepted && named(&p.lease));
+            let found: Vec<(u64, LeaseId)> = found.map(|(position, p)| (position, p.lease)).collect();
+            (found.len() as u64 == e.shards.count()).then_some((agent, found))
+        })
     }
 
     /// Position of an agent's accepted, unsealed result of a lease.
@@ -192,10 +195,13 @@ impl World {
         from.take_while(move |((a, _), _)| *a == agent).map(|((_, position), pending)| (*position, pending))
     }
 
-    pub(crate) fn void_pending(&mut self, agent: AgentId, position: u64) -> &Pending {
+    /// Marks a result as void; gives what had received it.
+    pub(crate) fn void_pending(&mut self, agent: AgentId, position: u64) -> EventIndex {
         let pending = self.aggregator.pending.get_mut(&(agent, position)).expect("found just now");
         pending.outcome = Outcome::Voided;
-        pending
+        // The void takes it out of its accrual; a late seal must not do so again.
+        pending.accrual = None;
+        pending.received
     }
 
     /// A seal closes every result it covers: accepted ones are folded, all leave the window.

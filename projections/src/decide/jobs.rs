@@ -3,7 +3,6 @@
 use super::Deciding;
 use crate::accounting::Account;
 use crate::jobs::Failure;
-use crate::scratch::Doom;
 use crate::world::World;
 use forge_event::*;
 
@@ -42,7 +41,7 @@ impl Deciding<'_> {
     /// Jobs that have to fail: effects that failed or crashed, deadlines that passed.
     pub(super) fn failures(&mut self) {
         while let Some(doom) = self.world.turn.doomed.first().cloned() {
-            self.fail(doom.clone());
+            self.fail(doom.job, doom.failure);
             self.world.turn.doomed.retain(|d| d.job != doom.job);
         }
         while let Some(((end, job), ())) = self.world.jobs.deadlines.first() {
@@ -52,24 +51,18 @@ impl Deciding<'_> {
             let job = *job;
             let limit = self.world.job(job).submitted.limits.deadline_ms.unwrap_or(0);
             let failure = Failure {
-                code: "deadline-exceeded".into(),
+                code: Failure::DEADLINE.into(),
                 detail: alloc::format!("the job was not finished {limit} ms after its submission"),
             };
-            self.fail(Doom { job, cause: EventIndex(job.0), failure });
+            self.fail(job, failure);
         }
     }
 
-    pub(super) fn fail(&mut self, doom: Doom) {
-        let Doom { job, cause, failure } = doom;
-        if self.world.job(job).ended.is_some() {
-            return;
+    pub(super) fn fail(&mut self, job: JobId, failure: Failure) {
+        if self.world.job(job).ended.is_none() {
+            self.push(JobFailed { job, code: failure.code, detail: failure.detail });
+            self.release(job);
         }
-        if !self.world.turn.doomed.iter().any(|d| d.job == job) {
-            self.world.turn.doomed.push(Doom { job, cause, failure: failure.clone() });
-        }
-        self.push(JobFailed { job, code: failure.code, detail: failure.detail });
-        self.world.turn.doomed.retain(|d| d.job != job);
-        self.release(job);
     }
 
     /// Gives back what the job did not use.
@@ -102,11 +95,8 @@ impl Deciding<'_> {
     fn admit_or_fail(&mut self, id: JobId) {
         match self.world.cost(id) {
             Ok(cost) => self.admit(id, cost),
-            Err(failure) if self.world.job(id).submitted.allow_wait && failure.code == "quota-exceeded" => {}
-            Err(failure) => {
-                let cause = self.world.job(id).stages.last().map_or(EventIndex(id.0), |s| s.planned);
-                self.fail(Doom { job: id, cause, failure });
-            }
+            Err(failure) if self.world.job(id).submitted.allow_wait && failure.code == Failure::QUOTA => {}
+            Err(failure) => self.fail(id, failure),
         }
     }
 
@@ -136,10 +126,10 @@ impl World {
     /// What the job can cost at most, if its project can hold that.
     pub(crate) fn cost(&self, id: JobId) -> Result<Credits, Failure> {
         let job = self.job(id);
-        let refuse = |detail| Failure { code: "quota-exceeded".into(), detail };
+        let refuse = |detail| Failure { code: Failure::QUOTA.into(), detail };
         let Some((_, rate)) = self.price_of(id) else {
             let detail = alloc::format!("no price is set for kind {}", job.submitted.kind);
-            return Err(Failure { code: "no-price".into(), detail });
+            return Err(Failure { code: Failure::NO_PRICE.into(), detail });
         };
         let cost = Credits(rate.of(u128::from(job.shard_count)));
         let project = self.projects.projects.get(&job.project()).expect("a job's project exists");

@@ -3,7 +3,7 @@
 use super::Deciding;
 use crate::aggregator::Pending;
 use crate::jobs::Failure;
-use crate::scratch::{Doom, Unpaid};
+use crate::scratch::{Limbo, Unpaid};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use forge_event::*;
@@ -85,41 +85,32 @@ impl Deciding<'_> {
     /// Requeues every shard in limbo, unless its job is over or has to fail for it.
     pub(super) fn requeue_limbo(&mut self) {
         while let Some(limbo) = self.world.turn.limbo.first().cloned() {
-            let job = self.world.job(limbo.job);
-            if job.ended.is_some() {
+            if self.world.job(limbo.job).ended.is_some() {
                 self.world.turn.limbo.remove(0);
                 continue;
             }
-            let attempts_max = job.submitted.limits.max_attempts.unwrap_or(ATTEMPTS_MAX);
-            let blame = limbo.reason != RequeueReason::Revoked;
-            self.push(ShardRequeued {
-                job: limbo.job,
-                shards: limbo.shards.clone(),
-                reason: limbo.reason,
-                attempt: limbo.attempt,
-            });
-            let exceptions = self.world.scheduler.work.get(&limbo.job).map_or(0, |w| w.retries.len());
-            let failure = if blame && limbo.attempt >= attempts_max {
-                Failure {
-                    code: "attempts-exhausted".into(),
-                    detail: alloc::format!(
-                        "shard {}.{} ended without a result {} times, the last one {}",
-                        limbo.job,
-                        limbo.shards.0.first().map_or(0, |r| r.first),
-                        limbo.attempt,
-                        limbo.reason.name()
-                    ),
-                }
-            } else if limbo.attempt >= AttemptNumber::MAX - 1 || exceptions > EXCEPTIONS_MAX {
-                Failure {
-                    code: "too-many-exceptions".into(),
-                    detail: alloc::format!("{exceptions} shards had to be requeued; the limit is {EXCEPTIONS_MAX}"),
-                }
-            } else {
-                continue;
-            };
-            let doom = Doom { job: limbo.job, cause: limbo.ended, failure };
-            self.fail(doom);
+            let Limbo { job, shards, reason, attempt, .. } = limbo;
+            self.requeue(ShardRequeued { job, shards, reason, attempt });
+        }
+    }
+
+    /// Gives shards back to the queue, and fails their job if that happened too often.
+    pub(super) fn requeue(&mut self, requeued: ShardRequeued) {
+        let ShardRequeued { job, ref shards, reason, attempt } = requeued;
+        let attempts_max = self.world.job(job).submitted.limits.max_attempts.unwrap_or(ATTEMPTS_MAX);
+        let first = shards.0.first().map_or(0, |r| r.first);
+        self.push(requeued);
+        let exceptions = self.world.scheduler.work.get(&job).map_or(0, |w| w.retries.len());
+        // An agent that went away, or did not sign, says nothing about the shard.
+        let blame = !matches!(reason, RequeueReason::Revoked | RequeueReason::Voided);
+        if (blame && attempt >= attempts_max) || attempt >= AttemptNumber::MAX - 1 {
+            let reason = reason.name();
+            let detail =
+                alloc::format!("shard {job}.{first} ended without a result {attempt} times, the last one {reason}");
+            self.fail(job, Failure { code: Failure::ATTEMPTS.into(), detail });
+        } else if exceptions > EXCEPTIONS_MAX {
+            let detail = alloc::format!("{exceptions} shards had to be requeued; the limit is {EXCEPTIONS_MAX}");
+            self.fail(job, Failure { code: Failure::EXCEPTIONS.into(), detail });
         }
     }
 

@@ -36,7 +36,7 @@ impl Deciding<'_> {
         for ((job, attempt), shards) in groups {
             if self.world.job(job).ended.is_none() {
                 let shards = Runs::ascending(shards.keys().copied());
-                self.push(ShardRequeued { job, shards, reason: RequeueReason::Voided, attempt });
+                self.requeue(ShardRequeued { job, shards, reason: RequeueReason::Voided, attempt });
             }
             let mut by_accrual: BTreeMap<TransferId, Runs> = BTreeMap::new();
             for (shard, accrual) in shards {

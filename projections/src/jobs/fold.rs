@@ -79,6 +79,8 @@ impl World {
         self.aggregator.mids.insert(e.job, mid);
         self.jobs.effects_due.remove(&e.job);
         self.jobs.waiting_for_credits.insert((project, e.job), ());
+        // It may stand before those that were first so far.
+        self.review_waiting(project);
         self.turn.planned.push(e.job);
         Meta::of(project)
     }
@@ -151,11 +153,25 @@ impl World {
     }
 
     pub(crate) fn job_failed(&mut self, index: EventIndex, e: &JobFailed) -> Meta {
-        let doom = self.turn.doomed.iter().find(|d| d.job == e.job).map(|d| d.cause);
-        let cause = doom.or_else(|| self.job(e.job).stages.last().map(|s| s.planned));
+        let cause = self.cause_of_failure(e);
         let project = self.end_job(e.job, index, JobState::Failed);
         self.job_mut(e.job).error = Some(Failure { code: e.code.clone(), detail: e.detail.clone() });
-        Meta::of(project).because(cause.unwrap_or(EventIndex(e.job.0)))
+        Meta::of(project).because(cause)
+    }
+
+    /// Told from the log alone, so that a follower says what the decider said.
+    fn cause_of_failure(&self, e: &JobFailed) -> EventIndex {
+        let born = EventIndex(e.job.0);
+        if let Some(doom) = self.turn.doomed.iter().find(|d| d.job == e.job) {
+            return doom.cause;
+        }
+        match e.code.as_str() {
+            Failure::DEADLINE => born,
+            Failure::ATTEMPTS | Failure::EXCEPTIONS => {
+                self.turn.requeued.filter(|(job, _)| *job == e.job).map_or(born, |(_, ended)| ended)
+            }
+            _ => self.job(e.job).stages.last().map_or(born, |stage| stage.planned),
+        }
     }
 
     pub(crate) fn job_cancelled(&mut self, index: EventIndex, e: &JobCancelled) -> Meta {
@@ -182,10 +198,10 @@ impl World {
             self.jobs.deadlines.remove(&(deadline, id));
         }
         self.jobs.effects_due.remove(&id);
-        self.jobs.waiting_for_credits.remove(&(project, id));
+        let waited = self.jobs.waiting_for_credits.remove(&(project, id)).is_some();
         self.aggregator.mids.remove(&id);
         self.drop_work(id);
-        if self.jobs.payable.contains(&project) {
+        if waited {
             self.review_waiting(project);
         }
         if live {

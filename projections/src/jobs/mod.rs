@@ -81,10 +81,21 @@ pub struct JobResult {
     pub reduced: EventIndex,
 }
 
+/// Why a job failed, or that it was cancelled.
 #[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Failure {
+    /// Kebab-case; the effects' own codes, or one of those below.
     pub code: String,
     pub detail: String,
+}
+
+impl Failure {
+    pub const DEADLINE: &str = "deadline-exceeded";
+    pub const ATTEMPTS: &str = "attempts-exhausted";
+    pub const EXCEPTIONS: &str = "too-many-exceptions";
+    pub const QUOTA: &str = "quota-exceeded";
+    pub const NO_PRICE: &str = "no-price";
+    pub const CRASHED: &str = "effect-crashed";
 }
 
 #[derive(Clone, Serialize, Deserialize, Debug)]

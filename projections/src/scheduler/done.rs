@@ -86,10 +86,6 @@ impl Done {
         }
         true
     }
-
-    pub(crate) fn root(&mut self) -> forge_event::Digest {
-        self.blocks.root()
-    }
 }
 
 impl Block {

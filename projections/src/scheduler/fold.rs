@@ -35,7 +35,7 @@ impl World {
         if !self.has_queue(shape, project) {
             // Who was idle starts with those who wait, not with the credit of its absence.
             let floor = self.scheduler.order.range_from(&(shape, 0, ProjectId(0))).next();
-            let floor = floor.filter(|((s, ..), ())| *s == shape).map_or(0, |((_, time, _), ())| *time);
+            let floor = floor.filter(|((s, ..), ())| *s == shape).map_or(self.scheduler.clock, |((_, time, _), ())| *time);
             let now = self.share(project);
             self.set_share(project, now.max(floor));
             let now = self.share(project);
@@ -118,7 +118,9 @@ impl World {
         self.rank(e.agent);
         let weight = self.projects.projects.get(&project).map_or(1, |p| p.weight.max(1));
         let cost = u128::from(count) * u128::from(rate) * STRIDE / u128::from(weight);
-        self.set_share(project, self.share(project) + cost);
+        let share = self.share(project);
+        self.scheduler.clock = self.scheduler.clock.max(share);
+        self.set_share(project, share + cost);
         meta
     }
 
@@ -234,13 +236,8 @@ impl World {
         let mut meta = Meta::of(project);
         let agent = if e.reason == RequeueReason::Voided {
             self.add_evidence(e.job, event);
-            let mut agent = AgentId(0);
-            for shard in e.shards.iter() {
-                let lease = LeaseId { job: e.job, shard, attempt: e.attempt };
-                let received;
-                (agent, received) = self.unaccept(index, lease);
-                meta.add_cause(received);
-            }
+            let (agent, received) = self.unaccept(index, e);
+            received.into_iter().for_each(|cause| meta.add_cause(cause));
             agent
         } else {
             let same =
@@ -250,6 +247,7 @@ impl World {
             meta.add_cause(limbo.ended);
             limbo.agent
         };
+        self.turn.requeued = meta.cause.map(|ended| (e.job, ended));
         let wait = match e.reason {
             // The agent is to blame, not the shard: another one may start at once.
             RequeueReason::Revoked | RequeueReason::Voided => 0,

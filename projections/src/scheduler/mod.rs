@@ -106,6 +106,8 @@ pub struct Scheduler {
     /// Agents with room in each class.
     pub(crate) ready_counts: Vec<u32>,
     pub(crate) shares: CowMap<ProjectId, Share>,
+    /// Largest virtual time at which a project was served: where one starts that comes to an empty queue.
+    pub(crate) clock: u128,
     /// Projects with fresh work of a shape, by virtual time.
     pub(crate) order: CowMap<(u32, u128, ProjectId), ()>,
     /// Jobs with fresh work, by shape, project, and priority (9 − priority first).
@@ -129,6 +131,13 @@ impl Scheduler {
             self.order.root(),
             self.queue.root(),
         ];
-        digest_of(&(roots, &self.classes, &self.shapes, &self.ready_counts))
+        digest_of(&(roots, &self.classes, &self.shapes, &self.ready_counts, self.clock))
+    }
+}
+
+impl crate::world::World {
+    /// When a live lease ends, as its deadline now stands.
+    pub fn lease_deadline(&self, lease: &Lease) -> Timestamp {
+        self.deadline_of(lease.deadline_base)
     }
 }

@@ -1,0 +1,122 @@
+//! `forge cluster …`.
+
+use super::{Done, Session, confirm};
+use crate::client::{Ask, Client};
+use crate::contexts;
+use crate::fail::Failure;
+use crate::output::{self, column, state, text, wide};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Nodes, leader, quorum
+    Status {
+        /// What one node knows, also without a leader
+        #[arg(long)]
+        local: bool,
+    },
+    /// A one-time token for a new node
+    #[command(after_help = "Then, on the new machine:
+  forge hub init --data DIR --join TOKEN
+  forge hub run --data DIR")]
+    Add {
+        /// How long the token lives
+        #[arg(long, default_value = "15m")]
+        ttl: String,
+    },
+    /// Remove a node, for good
+    Remove {
+        node: String,
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Hand leadership to a node
+    Transfer { node: String },
+    /// Remove a lost node and give a token for its replacement
+    Replace {
+        node: String,
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+pub async fn run(session: &Session, verb: Verb) -> Done {
+    match verb {
+        Verb::Status { local } => status(session, local).await,
+        Verb::Add { ttl } => invite(session, &ttl).await,
+        Verb::Remove { node, yes } => {
+            confirm(yes, &format!("Remove {node} from the cluster"))?;
+            let body = remove(session, &node).await?;
+            output::object(session.global.output, &body, &[column("removed", |b| text(&b["id"]))]);
+            Ok(0)
+        }
+        Verb::Transfer { node } => {
+            let body = transfer(session, &node).await?;
+            output::object(session.global.output, &body, &[column("leader", |b| text(&b["leader"]))]);
+            Ok(0)
+        }
+        Verb::Replace { node, yes } => {
+            confirm(yes, &format!("Remove {node} and replace it"))?;
+            remove(session, &node).await?;
+            invite(session, "1h").await
+        }
+    }
+}
+
+async fn status(session: &Session, local: bool) -> Done {
+    let path = if local { "/v1/cluster?consistency=local" } else { "/v1/cluster" };
+    let body = session.client.json(Ask::get(path)).await?;
+    if !matches!(session.global.output, output::Format::Table | output::Format::Wide) {
+        output::object(session.global.output, &body, &[]);
+        return Ok(0);
+    }
+    let (leader, quorum) = (text(&body["leader"]), &body["quorum"]);
+    output::out(&format!(
+        "cluster {}  leader {leader} (term {})  committed {}  tolerates {} failure(s)\n",
+        text(&body["id"]).chars().take(12).collect::<String>(),
+        text(&body["term"]),
+        text(&body["committed"]),
+        text(&quorum["tolerates"]),
+    ));
+    let columns = [
+        column("NODE", |m| text(&m["id"])),
+        column("ROLE", |m| text(&m["role"])),
+        column("STATE", |m| state(&m["state"])),
+        column("LAG", |m| text(&m["lag"])),
+        column("HEARD ms", |m| text(&m["heard_ms"])),
+        column("ADDRESS", |m| text(&m["addr"])),
+        wide("AGENTS", |m| text(&m["agents"])),
+        wide("PEERS", |m| text(&m["peers"])),
+        wide("LAST LOG", |m| text(&m["last_log"])),
+        wide("ARCHIVED", |m| text(&m["archived_index"])),
+    ];
+    output::list(session.global.output, &json!({"data": body["members"]}), &columns);
+    Ok(0)
+}
+
+async fn invite(session: &Session, ttl: &str) -> Done {
+    let body = session.client.json(Ask::post("/v1/cluster/members", json!({"ttl": ttl}))).await?;
+    let fields = [column("token", |b| text(&b["token"])), column("expires", |b| text(&b["expires_at"]))];
+    output::object(session.global.output, &body, &fields);
+    Ok(0)
+}
+
+async fn remove(session: &Session, node: &str) -> Result<Value, Failure> {
+    session.client.json(Ask::delete(format!("/v1/cluster/members/{node}"))).await
+}
+
+/// Only the leader can hand over, so it is looked up and asked itself.
+async fn transfer(session: &Session, node: &str) -> Result<Value, Failure> {
+    let cluster = session.client.json(Ask::get("/v1/cluster")).await?;
+    let leader = cluster["leader"].as_str().unwrap_or_default();
+    let members = cluster["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let address = members.iter().find(|m| m["id"] == leader).and_then(|m| m["addr"].as_str()).unwrap_or_default();
+    let (name, mut context) = contexts::resolve(&session.global)?;
+    let scheme = session.client.urls().first().and_then(|u| u.split_once("://")).map_or("http", |(s, _)| s);
+    context.urls.insert(0, format!("{scheme}://{address}"));
+    let client = Client::new(name, context, None, session.global.verbose)?;
+    let ask = Ask::post("/v1/cluster/leader/transfer", json!({"node": node})).waiting(Duration::from_secs(5));
+    client.json(ask).await
+}

@@ -1,0 +1,519 @@
+//! `forge job …`.
+
+use super::{Done, Session};
+use crate::client::{Ask, path};
+use crate::fail::{Failure, exit_of_state};
+use crate::output::{self, Format, column, state, text, wide};
+use crate::{ids, sugar, watch};
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// What a job would become; nothing is committed
+    Plan(Submit),
+    /// Submit a job
+    Submit(Submit),
+    /// List jobs, newest first
+    List {
+        /// States, separated by commas
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long)]
+        kind: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Every page
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a job
+    Show(One),
+    /// Follow a job until it ends; Ctrl-C detaches
+    Watch(One),
+    /// Wait until a job ends, and say how by the exit code (0, 3 failed, 4 cancelled, 124 too late)
+    Wait {
+        /// j1842, `last`, or the beginning of a name
+        id: String,
+        /// Give up after this long, e.g. 90s
+        #[arg(long, value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
+    },
+    /// The result: with `-o json` exactly its bytes
+    Result {
+        id: String,
+        /// Write it to a file in this folder
+        #[arg(long, value_name = "DIR")]
+        save: Option<PathBuf>,
+    },
+    /// A job's events
+    Events {
+        id: String,
+        /// Names, `*` for any ending
+        #[arg(long)]
+        r#type: Option<String>,
+        /// Go on until the job ends
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Shards and their attempts
+    Shards {
+        id: String,
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Why a job or shard waits
+    Explain(One),
+    /// Cancel a job
+    Cancel {
+        id: String,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Count jobs by state and kind
+    Summary,
+}
+
+#[derive(Args)]
+pub struct One {
+    /// j1842, `last`, or the beginning of a name
+    pub id: String,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  forge job submit monte_carlo samples=1e8 --wait
+  forge job submit monte_carlo model=european spot=100 strike=105 rate=0.05 dividend_yield=0 volatility=0.2 maturity=1 option=call samples=1e7
+  forge job submit null shards=1000 --priority 9 --label team=ocean
+  forge job submit --spec job.json")]
+pub struct Submit {
+    /// null, monte_carlo, …; may stand in the spec file instead
+    pub kind: Option<String>,
+    /// key=value of the spec; keys may be dotted, numbers short (1e8)
+    pub pairs: Vec<String>,
+    /// JSON of the spec, or of the whole request; `-` reads stdin
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    #[arg(long)]
+    pub name: Option<String>,
+    /// key=value, repeatable
+    #[arg(long = "label", value_name = "K=V")]
+    pub labels: Vec<String>,
+    /// 0 to 9
+    #[arg(long)]
+    pub priority: Option<u8>,
+    #[arg(long)]
+    pub max_credits: Option<String>,
+    /// From submission, e.g. 300s
+    #[arg(long)]
+    pub deadline: Option<String>,
+    #[arg(long)]
+    pub max_attempts: Option<u64>,
+    /// Cells a shard; changes the plan, never the result
+    #[arg(long, value_name = "N")]
+    pub shard_cells: Option<u64>,
+    #[arg(long)]
+    pub cpu_class: Option<String>,
+    #[arg(long)]
+    pub gpu: Option<String>,
+    #[arg(long, value_name = "BYTES")]
+    pub mem: Option<u64>,
+    #[arg(long = "region")]
+    pub regions: Vec<String>,
+    #[arg(long)]
+    pub software: Vec<String>,
+    /// none, care, care:high, care:critical
+    #[arg(long)]
+    pub verify: Option<String>,
+    /// The digest of a plan, or at least 4 digits of it
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_plan: Option<String>,
+    /// Wait for credits and agents instead of failing
+    #[arg(long)]
+    pub allow_wait: bool,
+    /// Wait until it ends
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: give up after this long
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Makes a repetition safe across runs; made up if absent
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+impl Submit {
+    /// The request body.
+    pub fn body(&self) -> Result<Value, Failure> {
+        let file = self.spec.as_ref().map(read_json).transpose()?;
+        let mut body = match (&self.kind, file) {
+            (_, Some(whole)) if whole.get("spec").is_some() && whole.get("kind").is_some() => whole,
+            (Some(kind), Some(spec)) => json!({"kind": kind, "spec": spec}),
+            (Some(kind), None) => json!({"kind": kind, "spec": sugar::spec(kind, &self.pairs)?}),
+            (None, _) => return Err(Failure::usage("say which kind of job: `forge job submit KIND key=value …`")),
+        };
+        if self.spec.is_some() && !self.pairs.is_empty() {
+            return Err(Failure::usage("give the spec as key=value or as --spec, not both"));
+        }
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                body[name] = value;
+            }
+        };
+        set("name", self.name.clone().map(Value::from));
+        set("priority", self.priority.map(Value::from));
+        set("shard_cells", self.shard_cells.map(Value::from));
+        set("expect_plan", self.expect_plan.clone().map(Value::from));
+        set("allow_wait", self.allow_wait.then_some(Value::from(true)));
+        set("labels", labels(&self.labels)?);
+        set("limits", self.limits());
+        set("requirements", self.requirements());
+        set("verify", self.verify.as_deref().map(verify).transpose()?);
+        Ok(body)
+    }
+
+    fn limits(&self) -> Option<Value> {
+        let mut limits = Map::new();
+        limits.extend(self.max_credits.clone().map(|v| ("max_credits".into(), v.into())));
+        limits.extend(self.deadline.clone().map(|v| ("deadline".into(), v.into())));
+        limits.extend(self.max_attempts.map(|v| ("max_attempts".into(), v.into())));
+        (!limits.is_empty()).then_some(Value::Object(limits))
+    }
+
+    fn requirements(&self) -> Option<Value> {
+        let mut needs = Map::new();
+        needs.extend(self.cpu_class.clone().map(|v| ("cpu_class".into(), v.into())));
+        needs.extend(self.gpu.clone().map(|v| ("gpu".into(), v.into())));
+        needs.extend(self.mem.map(|v| ("mem_bytes_min".into(), v.into())));
+        needs.extend((!self.regions.is_empty()).then(|| ("regions".into(), json!(self.regions))));
+        needs.extend((!self.software.is_empty()).then(|| ("software".into(), json!(self.software))));
+        (!needs.is_empty()).then_some(Value::Object(needs))
+    }
+}
+
+fn labels(pairs: &[String]) -> Result<Option<Value>, Failure> {
+    let read = |pair: &String| match pair.split_once('=') {
+        Some((name, value)) => Ok((name.to_string(), Value::from(value))),
+        None => Err(Failure::usage(format!("the label `{pair}` is not key=value"))),
+    };
+    let labels = pairs.iter().map(read).collect::<Result<Map<_, _>, _>>()?;
+    Ok((!labels.is_empty()).then_some(Value::Object(labels)))
+}
+
+fn verify(text: &str) -> Result<Value, Failure> {
+    Ok(match text.split_once(':') {
+        None if text.starts_with('{') => {
+            serde_json::from_str(text).map_err(|e| Failure::usage(format!("--verify is not JSON: {e}")))?
+        }
+        None => json!({"mode": text}),
+        Some((mode, assurance)) => json!({"mode": mode, "assurance": assurance}),
+    })
+}
+
+fn read_json(path: &PathBuf) -> Result<Value, Failure> {
+    let mut text = String::new();
+    let read = match path.as_os_str() == "-" {
+        true => std::io::stdin().read_to_string(&mut text).map(drop).context("reading stdin"),
+        false => std::fs::read_to_string(path).map(|t| text = t).with_context(|| format!("reading {}", path.display())),
+    };
+    read.map_err(|e| Failure::usage(format!("{e:#}")))?;
+    serde_json::from_str(&text).map_err(|e| Failure::usage(format!("{} is not JSON: {e}", path.display())))
+}
+
+pub async fn run(session: &Session, verb: Verb) -> Done {
+    match verb {
+        Verb::Plan(request) => plan(session, request).await,
+        Verb::Submit(request) => submit(session, request).await,
+        Verb::List { state, kind, limit, all } => list(session, state, kind, limit, all).await,
+        Verb::Show(one) => show(session, &one.id).await,
+        Verb::Watch(one) => watch(session, &one.id).await,
+        Verb::Wait { id, timeout } => {
+            let id = ids::job(&session.client, &id).await?;
+            watch::wait(session, &id, timeout).await
+        }
+        Verb::Result { id, save } => result(session, &id, save).await,
+        Verb::Events { id, r#type, follow } => events(session, &id, r#type, follow).await,
+        Verb::Shards { id, state, limit } => shards(session, &id, state, limit).await,
+        Verb::Explain(one) => explain(session, &one.id).await,
+        Verb::Cancel { id, reason } => cancel(session, &id, reason).await,
+        Verb::Summary => {
+            let body = session.client.json(Ask::get("/v1/jobs/summary")).await?;
+            let fields = [
+                column("total", |s| text(&s["total"])),
+                column("by state", |s| text(&s["by_state"])),
+                column("by kind", |s| text(&s["by_kind"])),
+            ];
+            output::object(session.global.output, &body, &fields);
+            Ok(0)
+        }
+    }
+}
+
+async fn plan(session: &Session, request: Submit) -> Done {
+    let body = session.client.json(Ask::post("/v1/plans", request.body()?)).await?;
+    let fields = [
+        column("plan", |p| text(&p["digest"])),
+        column("shards", |p| text(&p["shards"]["count"])),
+        column("credits", |p| format!("{} – {}", text(&p["credits"]["low"]), text(&p["credits"]["high"]))),
+        column("agents", |p| {
+            format!("{} match, {} idle", text(&p["capacity"]["matching_agents"]), text(&p["capacity"]["idle"]))
+        }),
+        column("warnings", |p| text(&p["warnings"])),
+    ];
+    output::object(session.global.output, &body, &fields);
+    Ok(0)
+}
+
+pub async fn submit(session: &Session, request: Submit) -> Done {
+    let format = session.global.output;
+    let ask = Ask::post("/v1/jobs", request.body()?).keyed(request.idempotency_key.clone());
+    let answer = session.client.ask(ask).await?;
+    let job = answer.json()?;
+    let id = job["id"].as_str().unwrap_or_default().to_string();
+    if !request.wait {
+        output::object(format, &job, &FIELDS);
+        output::hint(format, &format!("follow it: forge watch {id}"));
+        return Ok(0);
+    }
+    output::hint(format, &format!("{id} accepted at log {}", text(&job["created_index"])));
+    let code = watch::wait(session, &id, request.timeout).await?;
+    if code == 0 && matches!(format, Format::Table | Format::Wide) {
+        print_result(session, &id).await?;
+    }
+    Ok(code)
+}
+
+const FIELDS: [output::Column; 13] = [
+    column("job", |j| text(&j["id"])),
+    column("name", |j| text(&j["name"])),
+    column("kind", |j| text(&j["kind"])),
+    column("state", |j| state(&j["state"])),
+    column("waiting", |j| j["waiting_reason"]["text"].as_str().unwrap_or_default().into()),
+    column("progress", |j| progress(j)),
+    column("credits", |j| format!("{} spent, {} in escrow", text(&j["credits"]["spent"]), text(&j["credits"]["escrow"]))),
+    column("result", |j| j["result"]["digest"].as_str().unwrap_or_default().into()),
+    column("error", |j| match &j["error"] {
+        Value::Null => String::new(),
+        error => format!("{}: {}", text(&error["code"]), text(&error["detail"])),
+    }),
+    column("created", |j| text(&j["created_at"])),
+    wide("project", |j| text(&j["project"])),
+    wide("plan", |j| text(&j["plan_digest"])),
+    wide("updated", |j| text(&j["updated_index"])),
+];
+
+fn progress(job: &Value) -> String {
+    let of = |name: &str| job["progress"][name].as_u64().unwrap_or(0);
+    format!("{}/{}  {} %", of("verified"), of("planned"), of("percent"))
+}
+
+async fn list(session: &Session, wanted: Option<String>, kind: Option<String>, limit: u32, all: bool) -> Done {
+    let columns = [
+        column("ID", |j| text(&j["id"])),
+        column("NAME", |j| text(&j["name"])),
+        column("KIND", |j| text(&j["kind"])),
+        column("STATE", |j| state(&j["state"])),
+        column("PROGRESS", |j| progress(j)),
+        column("CREDITS", |j| text(&j["credits"]["spent"])),
+        column("CREATED", |j| text(&j["created_at"])),
+        wide("PROJECT", |j| text(&j["project"])),
+        wide("WAITING", |j| j["waiting_reason"]["code"].as_str().unwrap_or("—").into()),
+    ];
+    let mut token = None;
+    let mut data = Vec::new();
+    let page = loop {
+        let limit = if all { 500 } else { limit };
+        let parameters =
+            [("state", wanted.clone()), ("kind", kind.clone()), ("limit", Some(limit.to_string())), ("page_token", token)];
+        let mut page = session.client.json(Ask::get(path("/v1/jobs", &parameters))).await?;
+        token = page["next_page_token"].as_str().map(String::from);
+        data.append(page["data"].as_array_mut().unwrap_or(&mut Vec::new()));
+        if !all || token.is_none() {
+            page["data"] = data.into();
+            break page;
+        }
+    };
+    output::list(session.global.output, &page, &columns);
+    if page["next_page_token"].is_string() {
+        output::hint(session.global.output, "older jobs are hidden (--all)");
+    }
+    Ok(0)
+}
+
+async fn show(session: &Session, id: &str) -> Done {
+    let id = ids::job(&session.client, id).await?;
+    let job = session.client.json(Ask::get(format!("/v1/jobs/{id}"))).await?;
+    output::object(session.global.output, &job, &FIELDS);
+    Ok(0)
+}
+
+/// Prints a job as `job show` does.
+pub fn print(format: Format, job: &Value) {
+    output::object(format, job, &FIELDS);
+}
+
+pub async fn watch(session: &Session, id: &str) -> Done {
+    let id = ids::job(&session.client, id).await?;
+    watch::watch(session, &id).await
+}
+
+async fn result(session: &Session, id: &str, save: Option<PathBuf>) -> Done {
+    let id = ids::job(&session.client, id).await?;
+    if let Some(folder) = save {
+        let answer = session.client.ask(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
+        let file = folder.join(format!("{id}.json"));
+        let write = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &answer.bytes));
+        write.with_context(|| format!("writing {}", file.display()))?;
+        output::out(&format!("{}\n", file.display()));
+        return Ok(0);
+    }
+    match session.global.output {
+        Format::Json | Format::Ndjson => {
+            let answer = session.client.ask(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
+            output::raw(&answer.bytes);
+            output::raw(b"\n");
+        }
+        Format::Id => {
+            let answer = session.client.ask(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
+            output::out(&format!("{}\n", answer.header("forge-result-digest").unwrap_or_default()));
+        }
+        Format::Table | Format::Wide => print_result(session, &id).await?,
+    }
+    Ok(0)
+}
+
+/// The result for people: every field on a line, floats with their bits.
+async fn print_result(session: &Session, id: &str) -> Result<(), Failure> {
+    let answer = session.client.ask(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
+    let document = answer.json()?;
+    let mut lines = String::new();
+    for (name, value) in document.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+        let shown = match (value.get("value"), value.get("bits").and_then(Value::as_str)) {
+            (Some(number), Some(bits)) => format!("{number}    bits {bits}"),
+            _ => text(value),
+        };
+        lines.push_str(&format!("{name:<10} {shown}\n"));
+    }
+    lines.push_str(&format!("{:<10} {}\n", "digest", answer.header("forge-result-digest").unwrap_or_default()));
+    output::out(&lines);
+    Ok(())
+}
+
+async fn events(session: &Session, id: &str, types: Option<String>, follow: bool) -> Done {
+    let id = ids::job(&session.client, id).await?;
+    if follow {
+        let path = path(&format!("/v1/jobs/{id}/events"), &[("type", types), ("until", Some("terminal".into()))]);
+        return watch::events(session, &path, &mut |event| output::out(&watch::event_line(session.global.output, event))).await;
+    }
+    let mut token = None;
+    let mut data = Vec::new();
+    let page = loop {
+        let parameters = [("type", types.clone()), ("limit", Some("500".into())), ("page_token", token)];
+        let mut page = session.client.json(Ask::get(path(&format!("/v1/jobs/{id}/events"), &parameters))).await?;
+        token = page["next_page_token"].as_str().map(String::from);
+        data.append(page["data"].as_array_mut().unwrap_or(&mut Vec::new()));
+        if token.is_none() {
+            page["data"] = data.into();
+            break page;
+        }
+    };
+    output::list(session.global.output, &page, &watch::EVENT_COLUMNS);
+    Ok(0)
+}
+
+async fn shards(session: &Session, id: &str, wanted: Option<String>, limit: u32) -> Done {
+    let id = ids::job(&session.client, id).await?;
+    let path = path(&format!("/v1/jobs/{id}/shards"), &[("state", wanted), ("limit", Some(limit.to_string()))]);
+    let page = session.client.json(Ask::get(path)).await?;
+    let columns = [
+        column("ID", |s| text(&s["id"])),
+        column("STATE", |s| state(&s["state"])),
+        column("AGENT", |s| s["attempts"][0]["agent"].as_str().unwrap_or("—").into()),
+        column("FAILED", |s| text(&s["failed_attempts"])),
+        wide("SINCE", |s| s["attempts"][0]["assigned_at"].as_str().unwrap_or("—").into()),
+    ];
+    output::list(session.global.output, &page, &columns);
+    Ok(0)
+}
+
+pub async fn explain(session: &Session, id: &str) -> Done {
+    let path = match id.parse::<forge_event::AgentId>() {
+        Ok(agent) => format!("/v1/agents/{agent}/explain"),
+        Err(_) => {
+            let id = ids::job_or_shard(&session.client, id).await?;
+            let noun = if id.contains('.') { "shards" } else { "jobs" };
+            format!("/v1/{noun}/{id}/explain")
+        }
+    };
+    let body = session.client.json(Ask::get(path)).await?;
+    let fields = [
+        column("subject", |e| text(&e["subject"])),
+        column("state", |e| text(&e["state"])),
+        column("headline", |e| text(&e["headline"])),
+        column("decisive", |e| text(&e["decisive"]["code"])),
+        column("funnel", |e| {
+            let step = |s: &Value| format!("{} {}", text(&s["n"]), text(&s["step"]));
+            e["funnel"].as_array().into_iter().flatten().map(step).collect::<Vec<_>>().join(" ─ ")
+        }),
+        column("would help", |e| {
+            let help = e["would_help"].as_array().into_iter().flatten();
+            help.map(|h| text(&h["change"])).collect::<Vec<_>>().join(" · ")
+        }),
+    ];
+    output::object(session.global.output, &body, &fields);
+    Ok(0)
+}
+
+async fn cancel(session: &Session, id: &str, reason: Option<String>) -> Done {
+    let id = ids::job(&session.client, id).await?;
+    let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
+    let job = session.client.json(Ask::post(format!("/v1/jobs/{id}/cancel"), body)).await?;
+    output::object(session.global.output, &job, &FIELDS);
+    Ok(0)
+}
+
+/// The exit code for a job that ended.
+pub fn exit_of(job: &Value) -> Option<u8> {
+    exit_of_state(job["state"].as_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+    use serde_json::json;
+
+    fn body(line: &str) -> serde_json::Value {
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("parses");
+        let Command::Submit(submit) = cli.command else { panic!("submit") };
+        submit.body().expect("a body")
+    }
+
+    #[test]
+    fn a_command_line_becomes_a_request() {
+        assert_eq!(body("forge submit null shards=1e3"), json!({"kind": "null", "spec": {"shards": 1000}}));
+        let whole = body(
+            "forge submit monte_carlo model=pi samples=1e6 seed=7 --name x --label team=ocean --priority 9 --deadline 300s \
+             --max-credits 25 --region eu --shard-cells 64 --verify care:high --allow-wait -o json",
+        );
+        assert_eq!(
+            whole,
+            json!({"kind": "monte_carlo", "spec": {"model": "pi", "samples": 1_000_000, "seed": 7}, "name": "x", "priority": 9,
+                "shard_cells": 64, "allow_wait": true, "labels": {"team": "ocean"}, "limits": {"max_credits": "25", "deadline": "300s"},
+                "requirements": {"regions": ["eu"]}, "verify": {"mode": "care", "assurance": "high"}})
+        );
+    }
+
+    #[test]
+    fn an_unknown_output_format_is_a_usage_error() {
+        let error = Cli::try_parse_from(["forge", "job", "list", "-o", "xml"]).err().expect("refused");
+        assert!(error.use_stderr());
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,78 @@
+//! One file a noun.
+
+pub mod agents;
+pub mod cluster;
+pub mod context;
+pub mod job;
+pub mod key;
+pub mod ledger;
+pub mod log;
+pub mod project;
+pub mod provider;
+
+use crate::args::{Cli, Command, Global};
+use crate::client::Client;
+use crate::contexts;
+use crate::fail::{Failure, OTHER};
+use clap::CommandFactory;
+use std::io::IsTerminal;
+
+/// What a command gives: its exit code.
+pub type Done = Result<u8, Failure>;
+
+/// What every command that talks to a hub has.
+pub struct Session {
+    pub client: Client,
+    pub global: Global,
+}
+
+/// Runs a command to its exit code.
+pub fn run(cli: Cli) -> Done {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Context(verb) => context::run(&global, verb),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "forge", &mut anstream::stdout());
+            Ok(0)
+        }
+        remote => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| Failure::new(OTHER, "runtime", format!("starting: {e}")))?;
+            runtime.block_on(talk(global, remote))
+        }
+    }
+}
+
+async fn talk(global: Global, command: Command) -> Done {
+    let (name, context) = contexts::resolve(&global)?;
+    let client = Client::new(name, context, global.in_project.clone(), global.verbose)?;
+    let session = Session { client, global };
+    match command {
+        Command::Submit(submit) => job::submit(&session, submit).await,
+        Command::Watch(one) => job::watch(&session, &one.id).await,
+        Command::Explain(one) => job::explain(&session, &one.id).await,
+        Command::Job(verb) => job::run(&session, verb).await,
+        Command::Log(verb) => log::run(&session, verb).await,
+        Command::Cluster(verb) => cluster::run(&session, verb).await,
+        Command::Agents(verb) => agents::run(&session, verb).await,
+        Command::Project(verb) => project::run(&session, verb).await,
+        Command::Provider(verb) => provider::run(&session, verb).await,
+        Command::Key(verb) => key::run(&session, verb).await,
+        Command::Ledger(verb) => ledger::run(&session, verb).await,
+        Command::Context(_) | Command::Completions { .. } => unreachable!("handled without a hub"),
+    }
+}
+
+/// Asks before something final; a program that is not at a terminal has decided already.
+pub fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
+    if yes || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(());
+    }
+    anstream::eprint!("{what}? This cannot be undone. [y/N] ");
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    match read.is_ok() && matches!(line.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(Failure::usage("nothing was done")),
+    }
+}

@@ -1,0 +1,48 @@
+//! What became of everything that an agent presents when it joins.
+
+use forge_event::*;
+use forge_projections::World;
+use forge_projections::agents::Agent;
+use forge_projections::aggregator::Outcome;
+use forge_protocol::{Fate, Gone, Hello, Presented};
+use std::collections::BTreeMap;
+
+/// How an outcome is told.
+pub(super) fn fate(outcome: Outcome) -> Fate {
+    match outcome {
+        Outcome::Accepted | Outcome::Undecided => Fate::Accepted,
+        Outcome::Refused(code) => Fate::Refused(code),
+        Outcome::Voided => Fate::Voided,
+    }
+}
+
+/// The fate of everything in `hello`, in its order.
+///
+/// Holds for good once the session's own `agent.joined` is folded: deliveries of earlier sessions are refused from there on.
+pub(super) fn judge(world: &World, agent: AgentId, known: &Agent, hello: &Hello) -> Vec<(LeaseId, Presented)> {
+    let unsealed = world.unsealed_of(agent).filter(|(position, _)| *position > hello.position.min(known.position));
+    let recorded: BTreeMap<LeaseId, (u64, Digest, Fate)> =
+        unsealed.map(|(position, p)| (p.lease, (position, p.digest, fate(p.outcome)))).collect();
+    let held = hello.held.iter().map(|lease| (*lease, None));
+    let finished = hello.unacknowledged.iter().map(|(lease, digest)| (*lease, Some(*digest)));
+    let judged = held.chain(finished).map(|(lease, digest)| {
+        let is_live = world.scheduler.leases.get(&lease).is_some_and(|l| l.agent == agent);
+        let presented = match recorded.get(&lease) {
+            Some((position, recorded, fate)) if Some(*recorded) == digest => {
+                Presented::Recorded { position: *position, fate: *fate }
+            }
+            _ if is_live => Presented::Live,
+            _ => Presented::Gone(gone(world, lease)),
+        };
+        (lease, presented)
+    });
+    judged.collect()
+}
+
+fn gone(world: &World, lease: LeaseId) -> Gone {
+    match world.jobs.jobs.get(&lease.job) {
+        None => Gone::NotYours,
+        Some(job) if job.ended.is_some() => Gone::JobOver,
+        Some(_) => Gone::Ended,
+    }
+}

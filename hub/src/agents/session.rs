@@ -1,0 +1,471 @@
+//! One agent's session: one task that drives `HubSession` against streams, the leader and the state.
+
+use super::join::{Joined, join};
+use super::listener::close;
+use super::router::{Registered, Routed, Sessions};
+use super::streams::{Control, ControlError, Done, Step, answer, step};
+use super::submit;
+use crate::effects::dispatch::Dispatcher;
+use crate::handle::Hub;
+use forge_event::limits::INLINE_BYTES_MAX;
+use forge_event::*;
+use forge_log::network::identity::verify;
+use forge_protocol::limits::{ATTEMPT_STREAMS_MAX, CODE_BYTES_MAX};
+use forge_protocol::{
+    Action, AgentToHub, CancelReason, CloseCode, Delivery, HubSession, HubToAgent, Now, Seal, SubmissionId, Verdict,
+    frame,
+};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use quinn::{Connection, RecvStream, SendStream};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A frame on the control stream is written within this, or the connection is given up.
+const CONTROL_WAIT: Duration = Duration::from_secs(10);
+
+/// Serves a connection whose client proved `key`, to its end in the log.
+pub(super) async fn serve(
+    hub: Hub,
+    sessions: Sessions,
+    connection: Connection,
+    key: [u8; 32],
+    stop: CancellationToken,
+) {
+    let joined = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(CloseCode::GoingAway),
+        joined = join(&hub, &sessions, &connection, &key) => joined,
+    };
+    match joined {
+        Ok(joined) => {
+            hub.metrics().sessions.inc();
+            tracing::debug!(agent = %joined.agent, epoch = joined.epoch, "agent session up");
+            Live::new(&hub, connection, key, joined).run(stop).await;
+            hub.metrics().sessions.dec();
+        }
+        Err(code) => close(&connection, code),
+    }
+}
+
+/// The sending side of an attempt that the agent works on.
+struct Stream {
+    send: SendStream,
+    since: Instant,
+}
+
+struct Live<'a> {
+    hub: &'a Hub,
+    connection: Connection,
+    key: [u8; 32],
+    agent: AgentId,
+    epoch: Epoch,
+    joined: EventIndex,
+    machine: HubSession,
+    dispatcher: Dispatcher,
+    /// `None` once the connection is gone.
+    registered: Option<Registered>,
+    control: Control,
+    control_send: SendStream,
+    streams: BTreeMap<LeaseId, Stream>,
+    steps: FuturesUnordered<BoxFuture<'static, Done>>,
+    submissions: FuturesUnordered<BoxFuture<'static, (SubmissionId, Verdict)>>,
+    /// Deadlines of leases whose stream is about to be opened.
+    deadlines: BTreeMap<LeaseId, Timestamp>,
+    /// Position of the last result that the agent can know of.
+    position: u64,
+    scratch: Vec<u8>,
+    started: Instant,
+    ended: bool,
+}
+
+enum Event {
+    Stop,
+    Control(Result<AgentToHub, ControlError>),
+    Routed(Option<Routed>),
+    Step(Done),
+    Verdict(SubmissionId, Verdict),
+    Timer,
+    /// Everything that was ready is taken in: act on it.
+    Settle,
+}
+
+impl<'a> Live<'a> {
+    fn new(hub: &'a Hub, connection: Connection, key: [u8; 32], joined: Joined) -> Live<'a> {
+        let Joined { agent, epoch, index, control, send, registered, position } = joined;
+        Live {
+            hub,
+            connection,
+            key,
+            agent,
+            epoch,
+            joined: index,
+            machine: HubSession::new(),
+            dispatcher: Dispatcher::default(),
+            registered: Some(registered),
+            control,
+            control_send: send,
+            streams: BTreeMap::new(),
+            steps: FuturesUnordered::new(),
+            submissions: FuturesUnordered::new(),
+            deadlines: BTreeMap::new(),
+            position,
+            scratch: Vec::new(),
+            started: Instant::now(),
+            ended: false,
+        }
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
+        let stopped = stop.cancelled_owned();
+        tokio::pin!(stopped);
+        let mut settled = false;
+        self.look_again();
+        while !self.ended {
+            let retry_at = self.machine.retry_time().map(|at| self.started + Duration::from_millis(at.0));
+            let connected = self.registered.is_some();
+            let reads = connected && self.machine.has_room() && !self.steps.is_empty();
+            let event = tokio::select! {
+                biased;
+                () = &mut stopped => Event::Stop,
+                message = self.control.next(), if connected => Event::Control(message),
+                routed = next_routed(&mut self.registered), if connected => Event::Routed(routed),
+                Some(done) = self.steps.next(), if reads => Event::Step(done),
+                Some((id, verdict)) = self.submissions.next(), if !self.submissions.is_empty() => Event::Verdict(id, verdict),
+                () = std::future::ready(()), if !settled => Event::Settle,
+                () = sleep_until(retry_at), if retry_at.is_some() => Event::Timer,
+            };
+            settled = matches!(event, Event::Settle);
+            match event {
+                Event::Stop => {
+                    close(&self.connection, CloseCode::GoingAway);
+                    return;
+                }
+                Event::Control(message) => self.handle_control(message),
+                Event::Routed(routed) => self.handle_routed(routed),
+                Event::Step(done) => self.handle_step(done),
+                Event::Verdict(id, verdict) => {
+                    let now = self.now();
+                    self.machine.handle_verdict(id, verdict, now);
+                }
+                Event::Timer => {}
+                Event::Settle => self.settle().await,
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now(self.started.elapsed().as_millis() as u64 + 1)
+    }
+
+    /// Acts on what the machine decided, then hands in what waits.
+    async fn settle(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            self.act(action).await;
+        }
+        self.deadlines.clear();
+        let now = self.now();
+        while let Some((id, submission)) = self.machine.poll_submission(now) {
+            let submitted = submit::submit(self.hub.clone(), self.agent, self.epoch, submission);
+            self.submissions.push(async move { (id, submitted.await) }.boxed());
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Open(lease) => self.open(lease),
+            Action::Ack { lease, position, fate } => {
+                self.position = self.position.max(position);
+                let metrics = self.hub.metrics();
+                metrics.results.inc();
+                if fate != forge_protocol::Fate::Accepted {
+                    metrics.results_refused.inc();
+                }
+                if let Some(stream) = self.streams.remove(&lease) {
+                    metrics.shard.record(stream.since.elapsed());
+                    self.finish(lease, stream.send, &HubToAgent::Ack { position, fate });
+                }
+            }
+            Action::FailureRecorded { lease } => self.end_stream(lease, &HubToAgent::FailureRecorded),
+            Action::Cancel { lease, reason } => self.end_stream(lease, &HubToAgent::Cancel { reason }),
+            Action::SealRejected { position } => {
+                tracing::warn!(agent = %self.agent, position, "a seal does not continue the agent's chain");
+                self.say(&HubToAgent::SealRejected { position }).await;
+            }
+            Action::Close(code) => {
+                close(&self.connection, code);
+                match code {
+                    // Its end is in the log, or is not this session's to tell.
+                    CloseCode::Done | CloseCode::Rejoin | CloseCode::Superseded | CloseCode::Unknown => {
+                        self.ended = true;
+                    }
+                    _ => self.disconnected(LostReason::Protocol),
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, lease: LeaseId) {
+        let deadline = self.deadlines.get(&lease).copied().unwrap_or_default();
+        let Some(assign) = self.dispatcher.assign(self.hub, lease, deadline) else {
+            tracing::error!(%lease, "a lease of a job that this node cannot dispatch");
+            self.machine.handle_failed(lease, "not-dispatchable".into());
+            return;
+        };
+        self.scratch.clear();
+        frame::put(&HubToAgent::Assign(assign), &mut self.scratch);
+        match self.connection.open_bi().now_or_never() {
+            Some(Ok((send, recv))) => self.assign(lease, send, recv),
+            // The connection is gone, which the control stream tells.
+            Some(Err(_)) => {}
+            None => {
+                let connection = self.connection.clone();
+                self.push(Step::Open { connection, lease, frame: self.scratch.clone() });
+            }
+        }
+    }
+
+    /// Sends the assignment in `scratch`.
+    fn assign(&mut self, lease: LeaseId, mut send: SendStream, recv: RecvStream) {
+        let since = Instant::now();
+        match send.write(&self.scratch).now_or_never() {
+            Some(Ok(count)) if count == self.scratch.len() => {
+                self.streams.insert(lease, Stream { send, since });
+                self.push(Step::Read { lease, recv });
+            }
+            Some(Err(_)) => {}
+            partly => {
+                let from = partly.map_or(0, |written| written.unwrap_or(0));
+                self.push(Step::Write { lease, send, recv: Some(recv), frame: self.scratch.clone(), from });
+            }
+        }
+    }
+
+    /// Sends the last frame of an attempt's stream.
+    fn finish(&mut self, lease: LeaseId, mut send: SendStream, message: &HubToAgent) {
+        self.scratch.clear();
+        frame::put(message, &mut self.scratch);
+        match send.write(&self.scratch).now_or_never() {
+            // It fails only for a stream that the agent stopped.
+            Some(Ok(count)) if count == self.scratch.len() => drop(send.finish()),
+            Some(Err(_)) => {}
+            partly => {
+                let from = partly.map_or(0, |written| written.unwrap_or(0));
+                self.push(Step::Write { lease, send, recv: None, frame: self.scratch.clone(), from });
+            }
+        }
+    }
+
+    fn end_stream(&mut self, lease: LeaseId, message: &HubToAgent) {
+        if let Some(stream) = self.streams.remove(&lease) {
+            self.finish(lease, stream.send, message);
+        }
+    }
+
+    fn push(&mut self, work: Step) {
+        self.steps.push(step(work).boxed());
+    }
+
+    async fn say(&mut self, message: &HubToAgent) {
+        let bytes = frame::encode(message);
+        let said = tokio::time::timeout(CONTROL_WAIT, self.control_send.write_all(&bytes)).await;
+        if said.is_err() {
+            close(&self.connection, CloseCode::Protocol);
+        }
+    }
+
+    fn handle_control(&mut self, message: Result<AgentToHub, ControlError>) {
+        match message {
+            Ok(AgentToHub::Seal(seal)) => self.handle_seal(seal),
+            Ok(AgentToHub::Report { load_permille, speed }) => {
+                if let Some(registered) = &self.registered {
+                    registered.shared.load_permille.store(load_permille.into(), Ordering::Relaxed);
+                    registered.shared.speed.store(speed, Ordering::Relaxed);
+                }
+            }
+            Ok(AgentToHub::Draining) => self.machine.handle_draining(),
+            Ok(AgentToHub::Leaving) => self.machine.handle_leaving(),
+            Ok(other) => self.broke_protocol(&format!("{other:?} on the control stream")),
+            Err(ControlError::Frame(error)) => self.broke_protocol(&error.to_string()),
+            Err(ControlError::Lost) => self.disconnected(LostReason::Disconnected),
+        }
+    }
+
+    fn handle_seal(&mut self, seal: Seal) {
+        // No agent can seal what nobody acknowledged; looking first keeps a flood of seals cheap.
+        if seal.upto > self.position {
+            return self.broke_protocol("a seal over results that were not acknowledged");
+        }
+        let message = seal::message(self.agent, seal.upto, &seal.head);
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&seal.signature[0]);
+        signature[32..].copy_from_slice(&seal.signature[1]);
+        if !verify(&self.key, &message, &signature) {
+            return self.broke_protocol("a seal whose signature does not fit");
+        }
+        self.machine.handle_seal(seal);
+    }
+
+    fn handle_routed(&mut self, routed: Option<Routed>) {
+        match routed {
+            Some(Routed::Assigned { index, epoch, job, attempt, shards, deadline }) if epoch == self.epoch => {
+                for shard in shards.iter() {
+                    let lease = LeaseId { job, shard, attempt };
+                    self.deadlines.insert(lease, deadline);
+                    self.machine.handle_assigned(index, lease);
+                }
+            }
+            Some(Routed::Assigned { .. }) => {}
+            Some(Routed::Ended { index, job, attempt, shards, reason }) => {
+                for shard in shards.iter() {
+                    self.machine.handle_ended(index, LeaseId { job, shard, attempt }, reason);
+                }
+            }
+            Some(Routed::LookAgain) => self.look_again(),
+            Some(Routed::Hubs) => self.tell_hubs(),
+            None => self.end(CloseCode::Superseded),
+        }
+        let missed = self
+            .registered
+            .as_ref()
+            .is_some_and(|r| r.inbox.is_empty() && r.shared.missed.swap(false, Ordering::AcqRel));
+        if missed {
+            self.look_again();
+        }
+    }
+
+    /// Reads the state: is the session still the agent's, and which leases are live?
+    fn look_again(&mut self) {
+        let (agent, node) = (self.agent, self.hub.node());
+        let first = LeaseId { job: JobId(0), shard: 0, attempt: 0 };
+        let seen = self.hub.read(|world| {
+            let known = world.agents.agents.get(&agent).ok_or(CloseCode::Unknown)?;
+            let current = known.session.is_some_and(|s| s.node == node && s.joined == self.joined);
+            if !current {
+                return Err(if known.epoch > self.epoch { CloseCode::Superseded } else { CloseCode::Rejoin });
+            }
+            let leases = world.scheduler.leases_of.range_from(&(agent, first));
+            let leases = leases.take_while(|((a, _), ())| *a == agent).map(|((_, lease), ())| *lease);
+            let deadline = |lease| world.scheduler.leases.get(&lease).map_or(Timestamp(0), |l| world.lease_deadline(l));
+            let leases: Vec<_> = leases.map(|lease| (lease, deadline(lease))).collect();
+            Ok((EventIndex(world.head.events), leases))
+        });
+        match seen {
+            Ok((as_of, leases)) => {
+                self.machine.handle_live(as_of, leases.iter().map(|(lease, _)| *lease));
+                self.deadlines.extend(leases);
+            }
+            Err(code) => self.end(code),
+        }
+    }
+
+    fn tell_hubs(&mut self) {
+        let hubs = self.hub.read(super::hubs);
+        let bytes = frame::encode(&HubToAgent::Addresses(hubs));
+        // A few hundred bytes on a stream that is nearly always empty; an agent that reads nothing learns them later.
+        let written = self.control_send.write(&bytes).now_or_never();
+        if !matches!(written, Some(Ok(count)) if count == bytes.len()) {
+            close(&self.connection, CloseCode::Unavailable);
+        }
+    }
+
+    fn handle_step(&mut self, done: Done) {
+        match done {
+            Done::Opened { lease, mut send, recv, frame } => {
+                if self.machine.holds(lease) {
+                    self.scratch = frame;
+                    self.assign(lease, send, recv);
+                } else {
+                    // It fails only if the stream is over already.
+                    let _ = send.reset(CloseCode::Cancelled.number().into());
+                }
+            }
+            Done::Assigned { lease, send, recv } => {
+                if self.machine.holds(lease) {
+                    self.streams.insert(lease, Stream { send, since: Instant::now() });
+                    self.push(Step::Read { lease, recv });
+                } else {
+                    self.finish(lease, send, &HubToAgent::Cancel { reason: CancelReason::Ended });
+                }
+            }
+            Done::Answered { lease, bytes } => self.handle_answer(lease, &bytes),
+            Done::Broken { lease } => drop(self.machine.handle_failed(lease, "stream-broken".into())),
+            Done::Over => {}
+        }
+    }
+
+    fn handle_answer(&mut self, lease: LeaseId, bytes: &[u8]) {
+        match answer(bytes) {
+            Ok(Some(AgentToHub::Result { digest, bytes })) => self.handle_result(lease, digest, bytes),
+            Ok(Some(AgentToHub::Failed { mut code, detail })) => {
+                tracing::info!(agent = %self.agent, %lease, code, detail, "an agent reports a failed shard");
+                code.retain(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+                code.truncate(CODE_BYTES_MAX);
+                self.machine.handle_failed(lease, code);
+            }
+            // Cancelled there, or given up: the lease is free for others.
+            Ok(None) => drop(self.machine.handle_failed(lease, "no-answer".into())),
+            Ok(Some(other)) => self.broke_protocol(&format!("{other:?} on an attempt's stream")),
+            Err(error) => self.broke_protocol(&error.to_string()),
+        }
+    }
+
+    fn handle_result(&mut self, lease: LeaseId, digest: Digest, bytes: Vec<u8>) {
+        let fault = if bytes.len() > INLINE_BYTES_MAX {
+            Some("too-large-inline")
+        } else if Digest::of(&bytes) != digest {
+            Some("digest-mismatch")
+        } else {
+            None
+        };
+        let checks = match fault {
+            None => self.dispatcher.check(self.hub, lease, &bytes).ok_or("not-dispatchable"),
+            Some(code) => Err(code),
+        };
+        match checks {
+            Ok(checks) => drop(self.machine.handle_result(Delivery { lease, digest, bytes, checks })),
+            Err(code) => drop(self.machine.handle_failed(lease, code.into())),
+        }
+    }
+
+    fn broke_protocol(&mut self, what: &str) {
+        tracing::warn!(agent = %self.agent, what, "an agent broke the protocol");
+        close(&self.connection, CloseCode::Protocol);
+        self.disconnected(LostReason::Protocol);
+    }
+
+    /// The connection is over; what is left is to tell the log.
+    fn disconnected(&mut self, reason: LostReason) {
+        if self.registered.take().is_some() {
+            tracing::debug!(agent = %self.agent, reason = reason.name(), "agent session over");
+            self.streams.clear();
+            self.steps.clear();
+            self.machine.handle_disconnected(reason);
+        }
+    }
+
+    /// The session ended in the log; the connection follows.
+    fn end(&mut self, code: CloseCode) {
+        close(&self.connection, code);
+        self.ended = true;
+    }
+}
+
+const _: () = assert!(ATTEMPT_STREAMS_MAX >= 2 * forge_projections::agents::WINDOW_MAX, "acknowledged streams linger");
+
+async fn next_routed(registered: &mut Option<Registered>) -> Option<Routed> {
+    match registered {
+        Some(registered) => registered.inbox.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,107 @@
+//! Frozen formats have golden files, and every event type stands in one list of a turn and no other.
+
+use crate::tree::{TREE, root};
+use crate::{Fault, none};
+use forge_event::codec::{self, DecodeError, TURN_VERSION};
+use forge_event::event::RESERVED;
+use forge_event::{Event, Fact, Head, Nature, PolicyVersion, Timestamp, Turn};
+use std::collections::BTreeSet;
+
+const EVENT_GOLDENS: &str = "log/event/tests/golden";
+
+/// An event of the type at `position` of the list: all fields zero, empty or absent.
+fn sample(position: usize) -> Event {
+    let mut bytes = vec![0; 4096];
+    bytes[0] = u8::try_from(position).ok().filter(|p| *p < 128).expect("a type's number takes one byte");
+    let (event, _) = postcard::take_from_bytes(&bytes).expect("zeros are a value of every event type");
+    event
+}
+
+fn turn(facts: Vec<Event>, decisions: Vec<Event>) -> Turn {
+    let facts = facts.into_iter().map(|event| Fact { by: None, event }).collect();
+    Turn { expected: Head::default(), at: Timestamp(0), salt: [0; 32], policy: PolicyVersion(1), facts, decisions }
+}
+
+fn decoded(turn: &Turn) -> Result<Turn, DecodeError> {
+    let payload = postcard::to_stdvec(turn).expect("a turn can be written");
+    codec::decode_turn(&codec::frame(TURN_VERSION, &payload)).map(|(turn, _)| turn)
+}
+
+#[test]
+fn every_event_type_stands_in_one_list_and_is_refused_in_the_other() {
+    for (position, (name, nature)) in Event::TYPES.iter().enumerate() {
+        let event = sample(position);
+        assert_eq!((event.name(), event.nature()), (*name, *nature));
+        let (as_fact, as_decision) = (turn(vec![event.clone()], vec![]), turn(vec![], vec![event]));
+        let (right, wrong) = match nature {
+            Nature::Fact => (as_fact, as_decision),
+            Nature::Decision => (as_decision, as_fact),
+        };
+        assert_eq!(decoded(&right).as_ref(), Ok(&right), "{name} stands in its own list");
+        assert_eq!(decoded(&wrong), Err(DecodeError::WrongList), "{name} stands in the wrong list");
+    }
+}
+
+#[test]
+fn event_names_are_those_that_were_promised() {
+    let facts = "leader.started node.invited node.admitted node.moved node.removed node.lost segment.archived \
+        project.created key.created key.revoked provider.created policy.changed enrolment.created agent.enrolled \
+        agent.joined agent.draining agent.lost agents.observed job.submitted job.cancel_requested stage.planned \
+        effect.started effect.failed result.received results.sealed block.checked shard.reported_failed job.reduced \
+        entropy.drawn recall.listed credits.issued payout.confirmed blob.recorded";
+    let decisions = "job.admitted job.succeeded job.failed job.cancelled shard.assigned shard.requeued lease.expired \
+        lease.revoked result.accepted result.refused shard.verified audit.chosen agent.sandboxed agent.released \
+        agent.removed agent.convicted job.recalled credit.held credit.accrued credit.posted credit.voided \
+        credit.released state.rooted";
+    let promised = |list: &'static str| list.split_whitespace().collect::<BTreeSet<_>>();
+    let of = |nature| Event::TYPES.iter().filter(move |(_, n)| *n == nature).map(|(name, _)| *name);
+    let (facts, decisions) = (promised(facts), promised(decisions));
+    assert!(of(Nature::Fact).all(|name| facts.contains(name)));
+    assert!(of(Nature::Decision).all(|name| decisions.contains(name)));
+    let known: BTreeSet<&str> = Event::TYPES.iter().map(|(name, _)| *name).chain(RESERVED).collect();
+    let all: BTreeSet<&str> = facts.union(&decisions).copied().collect();
+    assert_eq!(known, all, "each promised name is an event or reserved");
+    assert_eq!(Event::TYPES.len() + RESERVED.len(), known.len(), "no name is taken twice");
+}
+
+#[test]
+fn every_event_type_has_its_golden_file() {
+    let mut faults = Vec::new();
+    let stems = golden_stems(EVENT_GOLDENS);
+    for (name, _) in Event::TYPES {
+        if !stems.contains(*name) {
+            faults.push(Fault::of(EVENT_GOLDENS, format!("no golden file for `{name}`")));
+        }
+    }
+    none(faults);
+}
+
+/// Names of a folder's files, without what follows the last dot.
+fn golden_stems(folder: &str) -> BTreeSet<String> {
+    let Ok(entries) = std::fs::read_dir(root().join(folder)) else { return BTreeSet::new() };
+    let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
+    names.map(|n| n.rsplit_once('.').map_or(n.clone(), |(stem, _)| stem.to_owned())).collect()
+}
+
+#[test]
+fn every_frozen_format_has_golden_bytes() {
+    // (format, the folder or file that holds its golden bytes)
+    let formats = [
+        ("events", EVENT_GOLDENS),
+        ("agent wire", "hub/protocol/tests/golden"),
+        ("REST bodies", "hub/api/tests/golden"),
+        ("snapshot", "log/tests/golden"),
+        ("archive segment", "log/tests/golden"),
+        ("family plans and results", "projections/adapters/tests/golden"),
+        ("OpenAPI description", "hub/openapi.json"),
+    ];
+    let mut faults = Vec::new();
+    for (format, place) in formats {
+        let holds = |path: &str| path == place || path.starts_with(&format!("{place}/"));
+        let binary = std::fs::read_dir(root().join(place)).is_ok_and(|mut entries| entries.next().is_some());
+        if !binary && !TREE.files.iter().any(|f| holds(&f.path)) {
+            faults.push(Fault::of(place, format!("holds no golden bytes of the frozen format `{format}`")));
+        }
+    }
+    none(faults);
+}
