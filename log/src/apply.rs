@@ -33,15 +33,41 @@ pub struct Applied {
     pub head: Head,
 }
 
+/// Where applying stands, for those who ask and those who wait.
+#[derive(Clone)]
+pub struct Places {
+    /// The whole place.
+    pub applied: watch::Sender<Applied>,
+    /// The Raft index alone.
+    pub index: watch::Sender<u64>,
+    /// Changes when a segment became due, or a snapshot was installed: the archive need not wake for each turn.
+    pub due: watch::Sender<u64>,
+    pub segment_leaves: u64,
+}
+
+impl Places {
+    pub fn new(segment_leaves: u64) -> Self {
+        let (applied, index) = (watch::Sender::new(Applied::default()), watch::Sender::new(0));
+        Places { applied, index, due: watch::Sender::new(0), segment_leaves }
+    }
+
+    fn publish(&self, applied: Applied) {
+        let segment = applied.head.events / self.segment_leaves;
+        let before = self.applied.send_replace(applied);
+        self.index.send_replace(applied.log_id.map_or(0, |id| id.index));
+        if before.head.events / self.segment_leaves != segment {
+            self.due.send_replace(segment);
+        }
+    }
+}
+
 /// Folds committed entries into the machine.
 pub struct Applier {
     pub machine: Arc<dyn Machine>,
     pub store: LogStore,
     pub files: Arc<dyn Files>,
     pub executor: Executor,
-    /// Raft index, for the public; the whole place, for the archive.
-    pub index: watch::Sender<u64>,
-    pub applied: watch::Sender<Applied>,
+    pub places: Places,
     pub fault: watch::Sender<Option<Fault>>,
     last: Option<LogId>,
     members: StoredMembership,
@@ -63,13 +89,12 @@ impl Applier {
         store: LogStore,
         files: Arc<dyn Files>,
         executor: Executor,
-        index: watch::Sender<u64>,
-        applied: watch::Sender<Applied>,
+        places: Places,
         fault: watch::Sender<Option<Fault>>,
     ) -> Self {
         let head = machine.head();
         let members = StoredMembership::default();
-        Applier { machine, store, files, executor, index, applied, fault, last: None, members, head }
+        Applier { machine, store, files, executor, places, fault, last: None, members, head }
     }
 
     /// Decides what an entry's frame is: accepted turns move the head, all others leave it.
@@ -115,8 +140,7 @@ impl Applier {
 
     fn publish(&self) {
         let log_id = self.last.as_ref().map(LogIdForm::from);
-        self.applied.send_replace(Applied { log_id, head: self.head });
-        self.index.send_replace(log_id.map_or(0, |id| id.index));
+        self.places.publish(Applied { log_id, head: self.head });
     }
 
     /// Stops the node without marking its store: the bytes on disk are as they should be.
@@ -137,7 +161,7 @@ impl Applier {
     }
 
     fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.last.clone(), last_membership: self.members.clone() }
+        SnapshotMeta { last_log_id: self.last, last_membership: self.members.clone() }
     }
 
     async fn install(&mut self, file: SnapshotFile) -> io::Result<()> {
@@ -149,11 +173,8 @@ impl Applier {
             let file = if ours { file } else { SnapshotFile::write(files, &head, &state)? };
             Ok((file, head, state))
         };
-        let (file, head, state) = self
-            .executor
-            .offload("forge-snapshot-read", work)
-            .await
-            .map_err(|error| self.distrust(error))?;
+        let (file, head, state) =
+            self.executor.offload("forge-snapshot-read", work).await.map_err(|error| self.distrust(error))?;
         let machine = &self.machine;
         let restored = catch_unwind(AssertUnwindSafe(|| machine.restore(&state)))
             .unwrap_or_else(|_| Err("restoring it panicked".into()));
@@ -168,6 +189,7 @@ impl Applier {
         self.members = head.members.try_into().map_err(io::Error::other)?;
         self.head = head.head;
         self.publish();
+        self.places.due.send_modify(|_| {});
         snapshot::remove_older(&self.files, &file)
     }
 }
@@ -177,7 +199,7 @@ impl RaftStateMachine<Types> for Applier {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok((self.last.clone(), self.members.clone()))
+        Ok((self.last, self.members.clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
@@ -190,7 +212,7 @@ impl RaftStateMachine<Types> for Applier {
             let answer = match &entry.payload {
                 EntryPayload::Normal(Payload(frame)) => self.decide(&entry.log_id, frame, &mut slice)?,
                 EntryPayload::Membership(members) => {
-                    self.members = StoredMembership::new(Some(entry.log_id.clone()), members.clone());
+                    self.members = StoredMembership::new(Some(entry.log_id), members.clone());
                     Answer::Nothing
                 }
                 EntryPayload::Blank => Answer::Nothing,

@@ -26,6 +26,6 @@ pub use crate::log::{SealedSegment, SnapshotError, Ticket};
 pub use crate::machine::{CommittedTurn, Machine};
 pub use crate::memory::{Injected, MemoryLog};
 pub use crate::options::{Disk, Executor, FsyncObserver, Options, Timing};
-pub use crate::runtime::seed_this_thread;
 pub use crate::raft::{OpenError, RaftLog};
 pub use crate::role::{PeerStatus, Role, RoleState, Status};
+pub use crate::runtime::seed_this_thread;

@@ -71,9 +71,7 @@ impl Future for Ticket {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Appended> {
         Poll::Ready(match &mut self.0 {
             TicketState::Known(outcome) => *outcome,
-            TicketState::Waiting(receiver) => {
-                ready!(Pin::new(receiver).poll(context)).unwrap_or(Appended::Unknown)
-            }
+            TicketState::Waiting(receiver) => ready!(Pin::new(receiver).poll(context)).unwrap_or(Appended::Unknown),
         })
     }
 }

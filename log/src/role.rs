@@ -15,7 +15,9 @@ pub struct Role {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RoleState {
     /// This node leads. The sequencer may rebuild its head once applied ≥ `last_index_at_election`.
-    Leader { last_index_at_election: u64 },
+    Leader {
+        last_index_at_election: u64,
+    },
     Follower,
     Learner,
     Candidate,

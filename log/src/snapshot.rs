@@ -115,8 +115,7 @@ impl SnapshotFile {
     }
 
     fn parse(&self, bytes: &[u8]) -> io::Result<(SnapshotHead, usize)> {
-        let (version, payload, rest) =
-            unframe(bytes, HEAD_BYTES_MAX).map_err(|error| self.bad(&error.to_string()))?;
+        let (version, payload, rest) = unframe(bytes, HEAD_BYTES_MAX).map_err(|error| self.bad(&error.to_string()))?;
         if version != VERSION {
             return Err(self.bad("its format is not one this program reads"));
         }
@@ -145,4 +144,43 @@ pub fn remove_older(files: &Arc<dyn Files>, keep: &SnapshotFile) -> io::Result<(
     names.retain(|name| name < &keep.name);
     names.pop();
     names.iter().try_for_each(|name| files.remove(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::RealFiles;
+    use crate::form::MembershipForm;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_of_a_snapshot_is_read() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let files: Arc<dyn Files> = Arc::new(RealFiles::new(folder.path().to_owned()));
+        let members = StoredMembershipForm {
+            log_id: None,
+            members: MembershipForm { configs: vec![[1, 2].into()], nodes: vec![(1, "a".into()), (2, "b".into())] },
+        };
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut state = vec![0; 5_000];
+        rng.fill(&mut state[..]);
+        let id = LogIdForm { term: 3, index: 9 };
+        let head = SnapshotHead::new(Some(id), members, Head::default(), [7; 32], state.len() as u64);
+        let file = SnapshotFile::write(files.clone(), &head, &state).expect("written");
+        assert_eq!(file.read().expect("as written"), (head.clone(), state));
+        assert_eq!(file.head().expect("as written"), head);
+        let good = files.read_at(&file.name, 0, 1 << 20).expect("readable");
+        let full = std::env::var_os("FORGE_FULL").is_some_and(|v| v == "1");
+        for round in 0..if full { 10_000 } else { 1_000 } {
+            let mut bad = good.clone();
+            if round % 10 == 0 {
+                bad.truncate(rng.random_range(0..good.len()));
+            } else {
+                bad[rng.random_range(0..good.len())] ^= 1 << rng.random_range(0..8);
+            }
+            std::fs::write(folder.path().join(&file.name), &bad).expect("overwritten");
+            assert!(file.read().is_err(), "round {round}");
+        }
+    }
 }

@@ -91,8 +91,11 @@ impl World {
             }
             Event::PolicyChanged(e) => {
                 self.cluster.prices.insert(e.version, e.clone());
-                let payable: Vec<ProjectId> = self.jobs.payable.iter().map(|(p, ())| *p).collect();
-                payable.into_iter().for_each(|project| self.review_waiting(project));
+                // What waits may have become cheaper, or dearer.
+                let mut waiting: Vec<ProjectId> =
+                    self.jobs.waiting_for_credits.iter().map(|((p, _), ())| *p).collect();
+                waiting.dedup();
+                waiting.into_iter().for_each(|project| self.review_waiting(project));
                 Meta::default()
             }
             Event::EnrolmentCreated(e) => {

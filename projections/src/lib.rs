@@ -15,6 +15,7 @@ pub mod command;
 pub mod cow;
 pub mod decide;
 mod digest;
+pub mod explain;
 pub mod export;
 pub mod family;
 mod fold;

@@ -13,7 +13,7 @@ pub struct Member {
     pub addr: String,
     /// learner, follower or leader.
     pub role: String,
-    /// ok, lagging, lost or unknown (only the leader hears from all).
+    /// ok, lagging, lost or unknown; followers know only whom the leader reported lost.
     pub state: String,
     pub last_log: Option<u64>,
     pub lag: Option<u64>,

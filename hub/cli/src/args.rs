@@ -1,6 +1,6 @@
 //! The command line. One screen of help a level.
 
-use crate::commands::{agents, cluster, context, job, key, ledger, log, project, provider};
+use crate::commands::{agents, cluster, context, job, key, ledger, local, log, project, provider};
 use crate::output::{Colour, Format};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -51,6 +51,16 @@ pub struct Global {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// An embedded hub and agents, with a project, credits and a key
+    Dev(local::Dev),
+    /// The main job on three hub processes, checking itself
+    Demo(crate::local::demo::DemoOptions),
+    /// A node of a hub cluster
+    #[command(subcommand)]
+    Hub(local::HubVerb),
+    /// An agent on this machine
+    #[command(subcommand)]
+    Agent(local::AgentVerb),
     /// Submit a job (short for `job submit`)
     Submit(job::Submit),
     /// Follow a job (short for `job watch`)

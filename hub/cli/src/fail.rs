@@ -59,11 +59,6 @@ impl Failure {
         self.body.as_ref().and_then(|b| b["code"].as_str()).unwrap_or_default()
     }
 
-    /// A field of the problem object.
-    pub fn field(&self, name: &str) -> Option<&Value> {
-        self.body.as_ref()?.get(name)
-    }
-
     /// Says it on stderr: for people, or with `-o json` the problem object.
     pub fn print(&self, format: Format) {
         let Some(body) = &self.body else { return };
@@ -94,6 +89,15 @@ impl From<Problem> for Failure {
         Failure { exit: exit_of(&problem), body: Some(problem.to_value()) }
     }
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |name: &str| self.body.as_ref().and_then(|b| b[name].as_str()).unwrap_or_default();
+        write!(f, "{}: {}", text("code"), text("detail"))
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {

@@ -6,6 +6,7 @@ mod commands;
 mod contexts;
 mod fail;
 mod ids;
+mod local;
 mod output;
 mod sugar;
 mod watch;

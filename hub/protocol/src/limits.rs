@@ -35,6 +35,9 @@ pub const RETRY_MS_MIN: u64 = 25;
 pub const RETRY_MS_MAX: u64 = 1_000;
 
 /// The agent sends something at least this often. Units: milliseconds.
-pub const KEEP_ALIVE_MS: u64 = 4_000;
+pub const KEEP_ALIVE_MS: u64 = 2_500;
 /// A silent connection is dead after this. Units: milliseconds.
-pub const IDLE_TIMEOUT_MS: u64 = 12_000;
+///
+/// Invariant: an agent notices the death of its node after at most this and one keep-alive, and must be back elsewhere
+/// before the grace of its leases ends: 3 s until the node is held for lost, and 10 s.
+pub const IDLE_TIMEOUT_MS: u64 = 6_000;

@@ -1,7 +1,7 @@
 //! The UDP door: TLS 1.3 with a proven client key, bounded handshakes, then a session or an enrolment.
 
 use super::router::{Sessions, route};
-use super::{enrol, observe, session};
+use super::{enrol, observe, orphans, session};
 use crate::handle::Hub;
 use forge_log::network::identity::{Identity, IdentityError, peer_key};
 use forge_protocol::limits::{CONTROL_STREAMS_MAX, IDLE_TIMEOUT_MS};
@@ -77,6 +77,7 @@ impl Door {
         let mut tasks = JoinSet::new();
         tasks.spawn(route(hub.clone(), sessions.clone(), stop.clone()));
         tasks.spawn(observe::run(hub.clone(), sessions.clone(), stop.clone()));
+        tasks.spawn(orphans::run(hub.clone(), sessions.clone(), stop.clone()));
         let handshakes = Arc::new(());
         loop {
             tokio::select! {

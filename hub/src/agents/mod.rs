@@ -6,11 +6,12 @@ mod enrol;
 mod join;
 mod listener;
 mod observe;
-mod presented;
+pub mod orphans;
+pub mod presented;
 mod router;
 mod session;
 mod streams;
-mod submit;
+pub mod submit;
 
 pub use listener::{Door, DoorError};
 pub use router::Sessions;

@@ -19,7 +19,7 @@ pub(super) fn fate(outcome: Outcome) -> Fate {
 /// The fate of everything in `hello`, in its order.
 ///
 /// Holds for good once the session's own `agent.joined` is folded: deliveries of earlier sessions are refused from there on.
-pub(super) fn judge(world: &World, agent: AgentId, known: &Agent, hello: &Hello) -> Vec<(LeaseId, Presented)> {
+pub fn judge(world: &World, agent: AgentId, known: &Agent, hello: &Hello) -> Vec<(LeaseId, Presented)> {
     let unsealed = world.unsealed_of(agent).filter(|(position, _)| *position > hello.position.min(known.position));
     let recorded: BTreeMap<LeaseId, (u64, Digest, Fate)> =
         unsealed.map(|(position, p)| (p.lease, (position, p.digest, fate(p.outcome)))).collect();

@@ -4,7 +4,7 @@ use crate::handle::Hub;
 use forge_event::*;
 use forge_log::CommittedTurn;
 use forge_protocol::CancelReason;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast::error::RecvError;
@@ -55,7 +55,7 @@ struct Entry {
     shared: Arc<Shared>,
     connection: quinn::Connection,
     /// What was reported last, quantised.
-    pub observed: Option<(u32, u16, u32)>,
+    observed: Option<(u32, u16, u32)>,
 }
 
 /// The live sessions of a node, by agent.
@@ -85,6 +85,11 @@ impl Sessions {
 
     pub fn count(&self) -> usize {
         self.lock().entries.len()
+    }
+
+    /// Every agent with a session here.
+    pub(super) fn agents(&self) -> HashSet<AgentId> {
+        self.lock().entries.keys().copied().collect()
     }
 
     /// Takes the agent's place; an earlier session's inbox ends.

@@ -6,7 +6,7 @@ use forge_projections::{Command, CommandError, Rejection};
 use forge_protocol::{Fate, Recorded, Submission, Verdict};
 
 /// Submits and waits for the verdict.
-pub(super) async fn submit(hub: Hub, agent: AgentId, epoch: Epoch, submission: Submission) -> Verdict {
+pub async fn submit(hub: Hub, agent: AgentId, epoch: Epoch, submission: Submission) -> Verdict {
     let fact = |event: Event| Command::Fact(event.into());
     match submission {
         Submission::Deliver(deliveries) => {

@@ -41,11 +41,10 @@ fn cluster(call: &Call, world: &World) -> Cluster {
     let status = hub.log().status();
     let leader = hub.leader();
     let members: Vec<Member> = world.cluster.members().map(|(id, node)| member(id, node, &status, leader)).collect();
-    let voters: Vec<&Member> = members.iter().filter(|m| m.role != "learner").collect();
-    let size = voters.len() as u64 / 2 + 1;
-    // Only the leader hears from everybody; elsewhere a known leader means that a majority is up.
-    let known = voters.iter().filter(|m| m.state == "ok").count() as u64;
-    let healthy = if leader.is_some() { known.max(size) } else { known };
+    let voters = members.iter().filter(|m| m.role != "learner").count() as u64;
+    let size = voters / 2 + 1;
+    let healthy = members.iter().filter(|m| m.role != "learner" && matches!(m.state.as_str(), "ok" | "lagging")).count();
+    let healthy = healthy as u64;
     Cluster {
         id: hub.cluster().hex(),
         node: hub.node().to_string(),
@@ -70,13 +69,15 @@ fn member(id: NodeId, node: &forge_projections::cluster::Node, status: &Status, 
         _ => "learner",
     };
     let here = status.node == id;
-    let state = match peer.and_then(|p| p.heard_ms) {
+    // Only the leader hears from everybody; the others know whom the leader reported lost.
+    let heard = peer.and_then(|p| p.heard_ms);
+    let state = match heard {
         _ if here => "ok",
         _ if node.lost.is_some() => "lost",
         Some(ms) if ms > HEARD_MS_MAX => "lost",
         Some(_) if peer.and_then(|p| p.lag).is_some_and(|lag| lag > LAG_MAX) => "lagging",
-        Some(_) => "ok",
-        None => "unknown",
+        None if leader == Some(status.node) => "unknown",
+        Some(_) | None => "ok",
     };
     Member {
         id: id.to_string(),

@@ -172,6 +172,15 @@ struct Line<'a> {
 fn trail(rest: &Rest, line: Line<'_>, response: &Response) {
     let status = response.status().as_u16();
     rest.count_answer(line.route, line.method.as_str(), status);
+    let metrics = rest.hub().metrics();
+    metrics.http_requests.inc();
+    metrics.http.record(line.started.elapsed());
+    if line.code.is_some() {
+        metrics.http_refused.inc();
+    }
+    if line.code == Some(Code::Unauthenticated) {
+        metrics.auth_failed.inc();
+    }
     let ms = line.started.elapsed().as_millis() as u64;
     let key = line.key.map(|k| k.to_string());
     let (id, method, path) = (line.id, line.method.as_str(), line.path);

@@ -73,11 +73,12 @@ async fn answer(call: Call, selection: Selection, start: EventIndex) -> Answered
     let as_of_index = *call.rest.hub().applied().borrow();
     let (data, last) = stream::page(&call.rest, &selection, after, cut.limit).await?;
     if accept.contains("application/x-ndjson") {
-        let lines: String = data.iter().filter_map(|e| serde_json::to_string(e).ok()).map(|l| l + "\n").collect();
+        let lines: String = data.iter().map(|e| format!("{}\n", e.text)).collect();
         let response = answer::bytes_as(StatusCode::OK, "application/x-ndjson", Body::from(lines));
         return Ok(answer::at(response, as_of_index));
     }
     let next_page_token = last.map(|last| cut.token(last.0));
+    let data = data.iter().map(|e| e.value()).collect();
     let page = page::Page { data, next_page_token, as_of_index: as_of_index.0 };
     Ok(answer::at(answer::json(StatusCode::OK, &page), as_of_index))
 }

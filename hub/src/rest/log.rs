@@ -12,6 +12,7 @@ use forge_api::{Code, Problem, page::Page};
 use forge_event::*;
 use forge_log::ReadTurn;
 use super::render;
+use forge_projections::World;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -66,12 +67,10 @@ async fn entries(call: &Call, from: u64, to: u64) -> Result<Vec<Value>, super::a
     let mut turns = call.rest.hub().log().read(EventIndex(from));
     while let Some(turn) = turns.next().await {
         let ReadTurn { turn, head, .. } = turn.map_err(|e| unreadable(&e))?;
-        let by = |at: usize| turn.facts.get(at).and_then(|f| f.by.as_ref());
         call.rest.hub().read(|world| {
-            for (at, (index, event)) in turn.events().enumerate().filter(|(_, (i, _))| (from..=to).contains(&i.0)) {
-                let mut line = render::plain(index, turn.at, by(at), event, world);
-                line["turn"] = json!(head.turns);
-                line["policy"] = json!(turn.policy.0);
+            for (index, event) in turn.events().filter(|(i, _)| (from..=to).contains(&i.0)) {
+                let line = render::exported(&turn, index, event, world).line();
+                let mut line: Value = serde_json::from_str(&line).expect("an event is rendered as JSON");
                 line["hash"] = json!(head.digest.to_string());
                 line["previous_hash"] = json!(turn.expected.digest.to_string());
                 data.push(line);
@@ -119,25 +118,37 @@ pub async fn export(call: Call) -> Answered {
 
 /// The digest of this node's state; two nodes at one index agree.
 #[utoipa::path(get, path = "/v1/state/digest", operation_id = "getStateDigest", tag = "log",
+    params(("at" = Option<u64>, Query, description = "The state behind the turn that holds this event; folds the log again")),
     responses((status = 200, body = StateDigest), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = ["audit:read"]), ("key" = ["cluster:admin"])))]
 pub async fn digest(call: Call) -> Answered {
     call.need(&[Scope::AuditRead, Scope::ClusterAdmin])?;
     let fresh = call.settle_here().await?;
-    let mut world = call.rest.hub().read(Clone::clone);
-    let at = call.parsed("at", str::parse::<u64>)?;
-    if at.is_some_and(|at| at != world.head.events) {
-        let detail = format!("?at= is not available yet; this node is at index {}", world.head.events);
-        return Err(Problem::new(Code::NotYet, detail).into());
-    }
-    // Roots cost what was written since they were last taken: off the runtime.
-    let index = EventIndex(world.head.events);
-    let roots = tokio::task::spawn_blocking(move || world.roots()).await;
-    let roots = roots.map_err(|_| Problem::new(Code::Internal, Code::Internal.example()))?;
-    let body = StateDigest {
-        index: index.0,
-        digest: Digest::of(&roots.iter().flat_map(|r| r.0).collect::<Vec<u8>>()).to_string(),
-        parts: Part::ALL.iter().zip(&roots).map(|(part, root)| (part.name().into(), root.to_string().into())).collect(),
+    let at = call.parsed("at", str::parse::<u64>)?.map(EventIndex);
+    let present = call.rest.hub().read(Clone::clone);
+    let world = match at {
+        Some(at) if at.0 > present.head.events => return Err(not_there(at).into()),
+        Some(at) if at.0 < present.head.events => past(&call, at).await?,
+        _ => present,
     };
-    Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &body), index)))
+    // Roots cost what was written since they were last taken: off the runtime.
+    let taken = tokio::task::spawn_blocking(move || world.state_digest()).await;
+    let taken = taken.map_err(|_| Problem::new(Code::Internal, Code::Internal.example()))?;
+    Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &taken), taken.index)))
+}
+
+/// The state behind the turn that holds event `at`, folded from the log's start.
+async fn past(call: &Call, at: EventIndex) -> Result<World, super::answer::Refused> {
+    let mut world = World::default();
+    let mut turns = call.rest.hub().log().read(EventIndex(1));
+    while let Some(turn) = turns.next().await {
+        let ReadTurn { turn, frame, .. } = turn.map_err(|e| unreadable(&e))?;
+        world.fold(&turn, &frame, call.rest.hub().families(), &mut ());
+        if turn.last() >= at {
+            break;
+        }
+        // Other requests share this thread.
+        tokio::task::yield_now().await;
+    }
+    Ok(world)
 }

@@ -24,7 +24,7 @@ mod stream;
 mod tls;
 mod wait;
 
-pub use tls::{RestCa, RestTls, TlsError};
+pub use tls::{CA_FILE, CA_KEY_FILE, RestCa, RestTls, TlsError};
 
 use crate::handle::Hub;
 use axum::Router;

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use forge_event::*;
 use forge_log::{ReadError, ReadTurn};
 use forge_projections::World;
-use super::render;
+use forge_projections::export::Exporter;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use serde_json::json;
+
+/// Lines are handed to the connection in pieces of about this. Units: bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// The events `from..=to`, `to` rounded down to the end of a turn.
 ///
@@ -24,34 +26,37 @@ pub async fn body(rest: &Rest, from: EventIndex, to: EventIndex) -> Result<Body,
     if let Some(Err(error)) = std::pin::Pin::new(&mut turns).peek().await {
         return Err(unreadable(error).into());
     }
-    let fold = Fold { world: World::default(), turns: turns.boxed(), rest: rest.clone(), from, to, turn_count: 0, first: None, over: false };
-    Ok(Body::from_stream(fold.lines()))
+    let exporter = Exporter::new(from, to);
+    let fold = Fold { world: World::default(), exporter, turns: turns.boxed(), rest: rest.clone(), to, over: false };
+    Ok(Body::from_stream(fold.pieces()))
 }
 
 struct Fold {
     world: World,
+    exporter: Exporter,
     turns: BoxStream<'static, Result<ReadTurn, ReadError>>,
     rest: Rest,
-    from: EventIndex,
     to: EventIndex,
-    turn_count: u64,
-    first: Option<EventIndex>,
     over: bool,
 }
 
 impl Fold {
-    fn lines(self) -> impl Stream<Item = Result<Bytes, ReadError>> + Send {
-        futures::stream::unfold(self, |mut fold| async move { fold.next().await.map(|item| (item, fold)) })
+    fn pieces(self) -> impl Stream<Item = Result<Bytes, ReadError>> + Send {
+        futures::stream::unfold(self, |mut fold| async move { fold.next().await.map(|piece| (piece, fold)) })
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
-        while !self.over {
+        if self.over {
+            return None;
+        }
+        let mut piece = String::new();
+        while piece.len() < PIECE_BYTES {
             match self.turns.next().await {
                 Some(Ok(read)) if read.turn.last() <= self.to => {
-                    let lines = self.fold(&read);
-                    if !lines.is_empty() {
-                        return Some(Ok(lines.into()));
-                    }
+                    self.world.fold(&read.turn, &read.frame, self.rest.hub().families(), &mut self.exporter);
+                    piece.push_str(&self.exporter.lines());
+                    // Other requests share this thread.
+                    tokio::task::yield_now().await;
                 }
                 Some(Err(error)) => {
                     self.over = true;
@@ -59,28 +64,11 @@ impl Fold {
                 }
                 _ => {
                     self.over = true;
-                    return Some(Ok(self.trailer().into()));
+                    piece.push_str(&self.exporter.trailer());
+                    break;
                 }
             }
         }
-        None
-    }
-
-    fn fold(&mut self, read: &ReadTurn) -> String {
-        let mut lines = render::Lines::new(&read.turn, &read.head);
-        self.world.fold(&read.turn, &read.frame, self.rest.hub().families(), &mut lines);
-        if read.turn.first() < self.from {
-            return String::new();
-        }
-        self.first.get_or_insert(read.turn.first());
-        self.turn_count += 1;
-        lines.lines.iter().map(|line| format!("{line}\n")).collect()
-    }
-
-    fn trailer(&self) -> String {
-        let head = self.world.head;
-        let first = self.first.unwrap_or(self.from);
-        let trailer = json!({"end": true, "first": first.0, "last": head.events, "turns": self.turn_count, "head": head.digest.to_string()});
-        format!("{trailer}\n")
+        Some(Ok(piece.into()))
     }
 }

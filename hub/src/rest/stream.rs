@@ -1,12 +1,13 @@
 //! Events straight off the log: archive and tail first, then live, without a gap.
 
 use super::answer::Refused;
-use super::render;
+use super::render::{self, Shown};
 use super::state::Rest;
 use axum::response::sse::Event as Frame;
-use forge_api::event::{CloudEvent, type_fits};
+use forge_api::event::type_fits;
 use forge_api::{Code, Problem};
 use forge_event::*;
+use forge_projections::export::{job_of, project_of};
 use forge_log::{CommittedTurn, ReadError, ReadTurn};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -35,28 +36,27 @@ pub struct Selection {
 
 impl Selection {
     /// The events of a turn behind `after` that are selected.
-    pub fn of_turn(&self, rest: &Rest, turn: &Turn, after: EventIndex) -> Vec<CloudEvent> {
+    pub fn of_turn(&self, rest: &Rest, turn: &Turn, after: EventIndex) -> Vec<Shown> {
         let takes = |index: EventIndex, event: &Event| {
             let fits = index > after && self.types.as_ref().is_none_or(|t| type_fits(t, event.name()));
-            fits && self.job.is_none_or(|job| render::job_of(index, event) == Some(job))
+            fits && self.job.is_none_or(|job| job_of(index, event) == Some(job))
         };
         if !turn.events().any(|(index, event)| takes(index, event)) {
             return Vec::new();
         }
-        let cluster = rest.hub().cluster().hex();
-        let by = |index: EventIndex| turn.facts.get((index.0 - turn.first().0) as usize).and_then(|f| f.by.as_ref());
+        let source = format!("/clusters/{}", rest.hub().cluster().hex());
         rest.hub().read(|world| {
             let chosen = turn.events().filter(|(index, event)| takes(*index, event));
             let own = chosen.filter(|(index, event)| {
-                self.project.is_none_or(|p| render::project_of(*index, event, world) == Some(p))
+                self.project.is_none_or(|p| project_of(*index, event, world) == Some(p))
             });
-            let shown = own.map(|(index, event)| render::cloud(&cluster, turn.at, index, by(index), event, world));
+            let shown = own.map(|(index, event)| render::cloud(&source, turn, index, event, world));
             shown.filter(|e| self.subject.as_ref().is_none_or(|s| e.subject.as_ref() == Some(s))).collect()
         })
     }
 
     fn ends_in(&self, turn: &Turn) -> bool {
-        let ends = |(index, event): (EventIndex, &Event)| render::ends_job(event) && render::job_of(index, event) == self.job;
+        let ends = |(index, event): (EventIndex, &Event)| render::ends_job(event) && job_of(index, event) == self.job;
         self.job.is_some() && turn.events().any(ends)
     }
 }
@@ -84,7 +84,7 @@ pub async fn page(
     selection: &Selection,
     after: EventIndex,
     limit: usize,
-) -> Result<(Vec<CloudEvent>, Option<EventIndex>), Refused> {
+) -> Result<(Vec<Shown>, Option<EventIndex>), Refused> {
     let end = *rest.hub().applied().borrow();
     let mut events = Vec::new();
     if after >= end {
@@ -96,7 +96,7 @@ pub async fn page(
         events.extend(selection.of_turn(rest, &turn, after));
         if events.len() > limit {
             events.truncate(limit);
-            let last = events.last().and_then(|e| e.id.parse().ok()).map(EventIndex);
+            let last = events.last().map(|e| e.index);
             return Ok((events, last));
         }
         if turn.last() >= end || selection.ends_in(&turn) {
@@ -242,8 +242,6 @@ impl Drop for Follow {
     }
 }
 
-fn frame(event: &CloudEvent) -> Frame {
-    let name = event.r#type.trim_start_matches("hub.forge.").trim_end_matches(".v1");
-    let data = serde_json::to_string(event).expect("an event is JSON");
-    Frame::default().id(event.id.clone()).event(name).data(data)
+fn frame(event: &Shown) -> Frame {
+    Frame::default().id(event.index.to_string()).event(event.name).data(&event.text)
 }

@@ -4,8 +4,10 @@ mod pull;
 mod read;
 mod seal;
 mod segment;
+#[cfg(test)]
+mod tests;
 
-use crate::apply::Applied;
+use crate::apply::Places;
 use crate::files::Files;
 use crate::log::{ReadError, SealedSegment};
 use crate::network::Transport;
@@ -46,7 +48,7 @@ struct Held {
 /// Seals, and pulls what is missing.
 pub(crate) struct ArchiveTask {
     pub archive: Arc<Archive>,
-    pub applied: watch::Receiver<Applied>,
+    pub places: Places,
     pub transport: Arc<dyn Transport>,
     pub raft: Metrics,
     pub node: NodeId,
@@ -91,8 +93,8 @@ impl Archive {
 
     /// Decides whether files and Raft log meet.
     pub(crate) fn judge(&self) -> bool {
-        let end = self.end().raft_index;
-        let incomplete = self.store.purged().is_some_and(|purged| end.is_none_or(|end| end < purged.index));
+        let next = self.end().raft_index.map_or(0, |index| index + 1);
+        let incomplete = !self.store.holds_from(next);
         self.incomplete.send_if_modified(|was| std::mem::replace(was, incomplete) != incomplete);
         incomplete
     }

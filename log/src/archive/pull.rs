@@ -99,7 +99,7 @@ impl ArchiveTask {
     /// Pulls the turns between the last segment and what the Raft log starts with.
     async fn pull_stub(&self, link: &mut Link) -> io::Result<()> {
         let archive = &self.archive;
-        let (after, applied) = (archive.sealed_end(), *self.applied.borrow());
+        let (after, applied) = (archive.sealed_end(), *self.places.applied.borrow());
         let Some(purged) = archive.store.purged() else { return Ok(()) };
         let (sender, receiver) = link.halves();
         within(STEP, send_message(sender, &to_bytes(&Want::Turns { after: after.head, upto: purged.index }))).await?;

@@ -227,9 +227,7 @@ impl Export {
             Export::Next { mut rest, before, head, to } => {
                 let next = if head.events >= to.0 { None } else { rest.next()? };
                 match next {
-                    Some((turn, _)) => {
-                        Ok((turn.frame, Some(Export::Next { rest, before, head: turn.head, to })))
-                    }
+                    Some((turn, _)) => Ok((turn.frame, Some(Export::Next { rest, before, head: turn.head, to }))),
                     None => Ok((encode_trailer(&trailer(before, head)).into(), None)),
                 }
             }

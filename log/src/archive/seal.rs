@@ -18,20 +18,24 @@ const TURNS_PER_SLICE: usize = 64;
 impl ArchiveTask {
     /// Runs until the log is shut down, or a file cannot be written: that is fatal.
     pub(crate) async fn run(mut self) {
+        let mut due = self.places.due.subscribe();
         loop {
+            due.mark_unchanged();
             if self.archive.judge() {
                 self.pull().await;
             }
-            let applied = *self.applied.borrow_and_update();
+            let applied = *self.places.applied.borrow();
             while !self.archive.judge() && self.archive.due(&applied) {
-                if let Err(error) = self.archive.seal(applied).await {
-                    self.archive.store.fail(&format!("cannot seal a segment: {error}"));
-                    return;
+                match self.archive.seal(applied).await {
+                    Ok(()) => continue,
+                    // A snapshot took the place of the log meanwhile.
+                    Err(ReadError::Incomplete { .. }) => break,
+                    Err(error) => self.archive.store.fail(&format!("cannot seal a segment: {error}")),
                 }
+                return;
             }
-            match timeout(RECHECK, self.applied.changed()).await {
-                Ok(Err(_)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = timeout(RECHECK, due.changed()).await {
+                return;
             }
         }
     }
@@ -49,8 +53,7 @@ impl Archive {
         let name = segment_name(EventIndex(before.events + 1));
         let write_error = |error| io_error(&name, error);
         let cluster = self.cluster(applied)?;
-        let mut writer =
-            SegmentWriter::create(&self.files, name.clone(), cluster, before).map_err(write_error)?;
+        let mut writer = SegmentWriter::create(&self.files, name.clone(), cluster, before).map_err(write_error)?;
         let mut history = History::new(self.clone(), EventIndex(before.events + 1), applied);
         let mut turns = 0;
         let raft_index = loop {

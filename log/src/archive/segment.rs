@@ -167,14 +167,8 @@ impl SegmentWriter {
         let trailer = encode_trailer(&trailer(self.before, self.head));
         self.write(&trailer).map_err(|error| io_error(&name, error))?;
         let digest = Digest(*self.hasher.finalize().as_bytes());
-        let note = Note {
-            cluster: self.cluster,
-            before: self.before,
-            head: self.head,
-            raft_index,
-            digest,
-            bytes: self.bytes,
-        };
+        let note =
+            Note { cluster: self.cluster, before: self.before, head: self.head, raft_index, digest, bytes: self.bytes };
         self.file.finish().map_err(|error| io_error(&name, error))?;
         let segment = note.into_file(name);
         verify(files, &segment)?;

@@ -1,6 +1,5 @@
 //! Links between nodes.
 
-
 pub(crate) mod client;
 pub mod identity;
 pub mod quic;
@@ -9,5 +8,5 @@ mod transport;
 pub(crate) mod wire;
 
 pub use transport::{
-    FRAME_BYTES_MAX, FrameReceiver, FrameSender, Inbox, Incoming, Lane, Link, Peer, Transport, INBOX_LINKS_MAX,
+    FRAME_BYTES_MAX, FrameReceiver, FrameSender, INBOX_LINKS_MAX, Inbox, Incoming, Lane, Link, Peer, Transport,
 };

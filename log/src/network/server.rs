@@ -152,8 +152,8 @@ impl Server {
         while let Some(message) = recv_message(receiver).await? {
             let (number, request) = decode_append(&message)?;
             self.hold(&request.entries).await?;
-            let (prev, last) = (request.prev_log_id.clone(), request.entries.last().map(|e| e.log_id.clone()));
-            let last = last.or_else(|| prev.clone());
+            let (prev, last) = (request.prev_log_id, request.entries.last().map(|e| e.log_id));
+            let last = last.or(prev);
             let body = match self.raft.append_entries(request).await {
                 Ok(response) => AppendTold::from(response.into_stream_result(prev, last)),
                 Err(error) => AppendTold::Failed(error.to_string()),

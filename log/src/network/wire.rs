@@ -66,7 +66,11 @@ pub async fn recv_message(receiver: &mut dyn FrameReceiver) -> io::Result<Option
 pub enum Ask {
     PreVote(VoteAsk),
     Vote(VoteAsk),
-    TransferLeader { from: VoteForm, to: u64, last: Option<LogIdForm> },
+    TransferLeader {
+        from: VoteForm,
+        to: u64,
+        last: Option<LogIdForm>,
+    },
     /// The Raft index that a linearizable read must wait for.
     ReadIndex,
 }
@@ -80,7 +84,11 @@ pub struct VoteAsk {
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Told {
-    Vote { vote: VoteForm, granted: bool, last: Option<LogIdForm> },
+    Vote {
+        vote: VoteForm,
+        granted: bool,
+        last: Option<LogIdForm>,
+    },
     Transfer(Result<(), TransferRefused>),
     /// `Err` with the leader as far as the asked node knows.
     ReadIndex(Result<u64, Option<u64>>),

@@ -6,10 +6,10 @@ use crate::log::{
     Appended, Fault, Log, MembershipError, NotReady, PurgeRefused, ReadError, ReadTurn, Refusal, SealedSegment,
     SnapshotError, Ticket,
 };
+use crate::network::Lane;
 use crate::network::client::PeerClient;
 use crate::network::server::read_index;
 use crate::network::wire::{Ask, Told};
-use crate::network::Lane;
 use crate::role::{Role, Status};
 use bytes::Bytes;
 use forge_event::codec::{FRAME_HEADER_BYTES, TURN_VERSION, unframe};
@@ -59,7 +59,12 @@ impl Log for RaftLog {
     }
 
     fn applied(&self) -> watch::Receiver<u64> {
-        self.core.index.subscribe()
+        self.core.places.index.subscribe()
+    }
+
+    fn wait_applied(&self, index: u64) -> BoxFuture<'static, bool> {
+        let log = self.core.clone();
+        Box::pin(async move { log.reach(index).await.is_ok() })
     }
 
     fn read_barrier(&self, deadline: Duration) -> BoxFuture<'static, Result<(), NotReady>> {
@@ -133,11 +138,11 @@ impl Log for RaftLog {
     }
 
     fn read(&self, from: EventIndex) -> BoxStream<'static, Result<ReadTurn, ReadError>> {
-        self.core.archive.clone().read(from, *self.core.applied.borrow())
+        self.core.archive.clone().read(from, *self.core.places.applied.borrow())
     }
 
     fn export(&self, from: EventIndex, to: EventIndex) -> BoxStream<'static, Result<Bytes, ReadError>> {
-        self.core.archive.clone().export(from, to, *self.core.applied.borrow())
+        self.core.archive.clone().export(from, to, *self.core.places.applied.borrow())
     }
 
     fn fatal(&self) -> BoxFuture<'static, Fault> {
@@ -189,7 +194,7 @@ impl Core {
     }
 
     async fn reach(&self, index: u64) -> Result<(), NotReady> {
-        let mut applied = self.index.subscribe();
+        let mut applied = self.places.index.subscribe();
         let mut stopped = self.stopped.subscribe();
         tokio::select! {
             biased;

@@ -128,7 +128,8 @@ impl Core {
 fn peer(metrics: &RaftMetrics<Types>, id: u64, node: &BasicNode) -> PeerStatus {
     let voter = metrics.membership_config.membership().voter_ids().any(|voter| voter == id);
     let matched = metrics.replication.as_ref().and_then(|peers| peers.get(&id)).cloned().flatten().map(|id| id.index());
-    let matched = if metrics.state == ServerState::Leader && id == metrics.id { metrics.last_log_index } else { matched };
+    let matched =
+        if metrics.state == ServerState::Leader && id == metrics.id { metrics.last_log_index } else { matched };
     let end = |index: Option<u64>| index.map_or(0, |index| index + 1);
     let leads = metrics.replication.is_some();
     let heard = metrics.heartbeat.as_ref().and_then(|peers| peers.get(&id)).cloned().flatten();

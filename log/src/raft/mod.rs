@@ -7,7 +7,7 @@ mod roles;
 
 pub(crate) use roles::Metrics;
 
-use crate::apply::{Applied, Applier};
+use crate::apply::{Applier, Places};
 use crate::archive::{Archive, ArchiveTask};
 use crate::log::Fault;
 use crate::machine::Machine;
@@ -63,8 +63,7 @@ struct Core {
     transport: Arc<dyn Transport>,
     proposals: mpsc::Sender<Proposal>,
     role: watch::Sender<Role>,
-    index: watch::Sender<u64>,
-    applied: watch::Sender<Applied>,
+    places: Places,
     fault: watch::Sender<Option<Fault>>,
     stopped: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
@@ -133,16 +132,9 @@ impl RaftLog {
         .map_err(OpenError::Store)?;
         let archive = Archive::open(files.clone(), store.clone(), segment_leaves).map_err(OpenError::Archive)?;
         let archive = Arc::new(archive);
-        let (index, applied) = (watch::Sender::new(0), watch::Sender::new(Applied::default()));
-        let applier = Applier::new(
-            machine,
-            store.clone(),
-            files.clone(),
-            executor.clone(),
-            index.clone(),
-            applied.clone(),
-            fault.clone(),
-        );
+        let places = Places::new(segment_leaves);
+        let applier =
+            Applier::new(machine, store.clone(), files.clone(), executor.clone(), places.clone(), fault.clone());
         let config = Arc::new(config(&timing)?);
         let network = Network { transport: transport.clone() };
         let raft = Raft::new(node.0, config, network, store.clone(), applier)
@@ -158,7 +150,7 @@ impl RaftLog {
             executor: executor.clone(),
             space: space.clone(),
             archive: archive.clone(),
-            applied: applied.clone(),
+            applied: places.applied.clone(),
             receiving: Arc::new(AtomicU64::new(0)),
         };
         tasks.spawn(server.run(inbox, hub));
@@ -170,7 +162,7 @@ impl RaftLog {
         let stopped = watch::Sender::new(false);
         let archiving = ArchiveTask {
             archive: archive.clone(),
-            applied: applied.subscribe(),
+            places: places.clone(),
             transport: transport.clone(),
             raft: raft.metrics(),
             node,
@@ -186,8 +178,7 @@ impl RaftLog {
             transport,
             proposals,
             role,
-            index,
-            applied,
+            places,
             fault,
             stopped,
             tasks: Mutex::new(tasks),
@@ -247,8 +238,7 @@ fn start_archive(
         tasks.spawn(task.run());
         return Ok(());
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpenError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpenError::Thread)?;
     let run = move || {
         runtime.block_on(async move {
             tokio::select! {

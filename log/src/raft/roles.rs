@@ -15,28 +15,33 @@ pub type Metrics = WatchReceiverOf<Types, RaftMetrics<Types>>;
 /// Publishes roles and faults until Raft stops.
 pub async fn run(mut metrics: Metrics, role: watch::Sender<Role>, fault: watch::Sender<Option<Fault>>) {
     loop {
-        let seen = metrics.borrow_watched().clone();
-        let stopped = seen.running_state.is_err();
-        role.send_if_modified(|role| {
-            let next = next_role(role, &seen);
-            let changed = *role != next;
-            *role = next;
-            changed
-        });
-        if let Err(fatal) = &seen.running_state
-            && !matches!(fatal, Fatal::Stopped)
-        {
+        let stopped = look(&metrics, &role, &fault);
+        if stopped || metrics.changed().await.is_err() {
+            role.send_modify(|role| role.state = RoleState::Stopped);
+            return;
+        }
+    }
+}
+
+/// Publishes what the metrics say; true if Raft has stopped. They change with every entry: nothing is copied.
+fn look(metrics: &Metrics, role: &watch::Sender<Role>, fault: &watch::Sender<Option<Fault>>) -> bool {
+    let seen = metrics.borrow_watched();
+    role.send_if_modified(|role| {
+        let next = next_role(role, &seen);
+        std::mem::replace(role, next) != next
+    });
+    match &seen.running_state {
+        Ok(()) => return false,
+        Err(Fatal::Stopped) => {}
+        Err(fatal) => {
             fault.send_if_modified(|fault| {
                 let first = fault.is_none();
                 fault.get_or_insert_with(|| Fault { what: fatal.to_string() });
                 first
             });
         }
-        if stopped || metrics.changed().await.is_err() {
-            role.send_modify(|role| role.state = RoleState::Stopped);
-            return;
-        }
     }
+    true
 }
 
 fn next_role(role: &Role, metrics: &RaftMetrics<Types>) -> Role {

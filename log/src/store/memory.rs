@@ -104,7 +104,7 @@ impl Memory {
         let last = first.checked_sub(1).filter(|index| *index >= self.first());
         self.last = match last.and_then(|index| self.term_at(index).map(|term| (term, index))) {
             Some((term, index)) => Some(crate::types::log_id(term, index)),
-            None => self.purged.clone(),
+            None => self.purged,
         };
     }
 
@@ -123,7 +123,7 @@ impl Memory {
             self.terms.entry(first).or_insert(term);
         }
         if self.end() <= first {
-            self.last = Some(upto.clone());
+            self.last = Some(upto);
             self.terms.clear();
         }
         self.purged = Some(upto);

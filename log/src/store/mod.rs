@@ -98,7 +98,7 @@ impl LogStore {
             fault: options.fault,
         });
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let writer = Writer { shared: shared.clone(), edge: recovered.edge, tail: recovered.tail, committed: None };
+        let writer = Writer { shared: shared.clone(), edge: recovered.edge, tail: recovered.tail };
         match options.executor {
             Executor::Threads => {
                 let thread = std::thread::Builder::new().name("forge-log-writer".into());
@@ -118,6 +118,14 @@ impl LogStore {
     /// The last purged entry, if any.
     pub fn purged(&self) -> Option<LogIdForm> {
         self.shared.state().log.purged.as_ref().map(LogIdForm::from)
+    }
+
+    /// Whether the log holds every entry from `index` on that this node has applied or dropped.
+    pub fn holds_from(&self, index: u64) -> bool {
+        let state = self.shared.state();
+        let installed = state.base.map(|(id, _)| id.index);
+        let gone = state.log.purged.as_ref().map(|id| id.index()).max(installed);
+        gone.is_none_or(|gone| gone < index) || (state.log.first() <= index && index < state.log.end())
     }
 
     /// The chain digest after an applied entry, once it is on this disk; `None` if it was purged.
@@ -220,7 +228,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let state = self.shared.state();
-        Ok(LogState { last_purged_log_id: state.log.purged.clone(), last_log_id: state.log.last.clone() })
+        Ok(LogState { last_purged_log_id: state.log.purged, last_log_id: state.log.last })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -235,12 +243,12 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogIdOf<Types>>) -> io::Result<()> {
-        self.shared.state().log.committed = committed.clone();
-        self.queue(Command::Committed(committed.as_ref().map(LogIdForm::from))).await
+        self.shared.state().log.committed = committed;
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogIdOf<Types>>> {
-        Ok(self.shared.state().log.committed.clone())
+        Ok(self.shared.state().log.committed)
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>

@@ -243,10 +243,6 @@ impl<'t> Change<'t> {
     pub fn set<T: Serialize>(&mut self, key: &'static str, value: &T) -> io::Result<()> {
         write_meta(&mut self.meta, key, value)
     }
-
-    pub fn unset(&mut self, key: &'static str) -> io::Result<()> {
-        self.meta.remove(key).map_err(io::Error::other).map(drop)
-    }
 }
 
 /// Makes a new store whole before it has its name: power may fail while redb lays its file out.

@@ -4,7 +4,7 @@
 mod disk;
 
 use super::{LogStore, StoreOptions};
-use crate::apply::{Applied, Applier};
+use crate::apply::{Applier, Places};
 use crate::files::{Files, RealFiles};
 use crate::form::LogIdForm;
 use crate::machine::{CommittedTurn, Machine};
@@ -15,8 +15,8 @@ use forge_event::Head;
 use openraft::alias::OneshotReceiverOf;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
-use openraft::type_config::TypeConfigExt;
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
 use openraft::{EntryPayload, StorageError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -67,10 +67,9 @@ impl StoreBuilder<Types, LogStore, Applier, tempfile::TempDir> for Build {
         let disk = Disk::File(folder.path().join("raft.redb"));
         let store = LogStore::open(options(disk, folder.path(), Executor::Threads)).expect("a new store opens");
         let files: Arc<dyn Files> = Arc::new(RealFiles::new(folder.path().to_owned()));
-        let (index, applied) = (watch::Sender::new(0), watch::Sender::new(Applied::default()));
         let fault = watch::Sender::new(None);
         let machine = Arc::new(Nothing);
-        let applier = Applier::new(machine, store.clone(), files, Executor::Threads, index, applied, fault);
+        let applier = Applier::new(machine, store.clone(), files, Executor::Threads, Places::new(64), fault);
         Ok((folder, store, applier))
     }
 }
@@ -309,9 +308,8 @@ async fn an_old_entry_is_read_from_disk_and_links_to_its_neighbours() {
 #[tokio::test]
 async fn a_poisoned_store_does_not_open_again() {
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let open = || {
-        LogStore::open(options(Disk::File(folder.path().join("raft.redb")), folder.path(), Executor::Threads))
-    };
+    let open =
+        || LogStore::open(options(Disk::File(folder.path().join("raft.redb")), folder.path(), Executor::Threads));
     let store = open().expect("a new store opens");
     store.fail("the test says so");
     store.close().await;

@@ -25,14 +25,26 @@ pub type Callback = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// A change of the store. Vote and entries share one order.
 pub enum Command {
-    Append { entries: Vec<Entry>, append: u64, done: Callback },
-    Vote { vote: VoteForm, done: Callback },
+    Append {
+        entries: Vec<Entry>,
+        append: u64,
+        done: Callback,
+    },
+    Vote {
+        vote: VoteForm,
+        done: Callback,
+    },
     /// Removes the entries from `first` on.
-    Truncate { first: u64, done: Callback },
+    Truncate {
+        first: u64,
+        done: Callback,
+    },
     /// Removes the entries up to `upto`; `base` is the chain digest there if a snapshot told it.
-    Purge { upto: LogIdForm, base: Option<ChainDigest>, done: Callback },
-    /// Noted with the next change: losing it only costs a slower start.
-    Committed(Option<LogIdForm>),
+    Purge {
+        upto: LogIdForm,
+        base: Option<ChainDigest>,
+        done: Callback,
+    },
     /// Closes the file.
     Close(oneshot::Sender<()>),
 }
@@ -51,8 +63,6 @@ pub struct Writer {
     pub shared: Arc<Shared>,
     pub edge: ChainEnd,
     pub tail: ChainEnd,
-    /// Noted, not yet written.
-    pub committed: Option<Option<LogIdForm>>,
 }
 
 impl Writer {
@@ -106,16 +116,12 @@ impl Writer {
 
     /// One transaction for the whole batch; gives how many entries it made durable, `None` if nothing had to be written.
     fn commit(&mut self, batch: &[Command]) -> io::Result<Option<usize>> {
-        for command in batch {
-            if let Command::Committed(committed) = command {
-                self.committed = Some(*committed);
-            }
-        }
-        if batch.iter().all(|c| matches!(c, Command::Committed(_) | Command::Close(_))) {
+        if batch.iter().all(|c| matches!(c, Command::Close(_))) {
             return Ok(None);
         }
         let (mut edge, mut tail) = (self.edge, self.tail);
-        let noted = self.committed.take();
+        // Rides along: it is not worth an fsync, losing it only costs a slower start.
+        let committed = self.shared.state().log.committed.as_ref().map(LogIdForm::from);
         let mut count = 0;
         self.shared.table.commit(|change| {
             for command in batch {
@@ -127,14 +133,11 @@ impl Writer {
                     }
                     Command::Truncate { first, .. } => tail = truncate(change, *first, edge, tail)?,
                     Command::Purge { upto, base, .. } => (edge, tail) = purge(change, *upto, *base, tail)?,
-                    Command::Committed(_) | Command::Close(_) => {}
+                    Command::Close(_) => {}
                 }
             }
-            if let Some(committed) = noted {
-                match committed {
-                    Some(id) => change.set("committed", &id)?,
-                    None => change.unset("committed")?,
-                }
+            if let Some(committed) = committed {
+                change.set("committed", &committed)?;
             }
             change.set("edge", &edge)?;
             change.set("tail", &tail)
@@ -154,7 +157,6 @@ impl Writer {
                 Command::Vote { done, .. } | Command::Truncate { done, .. } | Command::Purge { done, .. } => {
                     done(Ok(()));
                 }
-                Command::Committed(_) => {}
                 Command::Close(closed) => {
                     self.shared.table.close();
                     // Whoever asked may be gone: the file is closed all the same.
@@ -189,7 +191,7 @@ fn refuse(batch: Vec<Command>, error: &io::Error) {
             | Command::Vote { done, .. }
             | Command::Truncate { done, .. }
             | Command::Purge { done, .. } => done(Err(io::Error::new(error.kind(), error.to_string()))),
-            Command::Committed(_) | Command::Close(_) => {}
+            Command::Close(_) => {}
         }
     }
 }

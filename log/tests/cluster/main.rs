@@ -76,7 +76,10 @@ async fn a_learner_joins_by_snapshot_and_completes_its_archive() {
     let close = first.log.purge_upto(snapshot - 1, archived).await;
     assert!(matches!(close, Err(PurgeRefused::TooClose { .. } | PurgeRefused::NotArchived { .. })), "{close:?}");
     let upto = first.log.purgeable(archived).expect("archived entries may go");
-    assert_eq!(first.log.purge_upto(upto, EventIndex(0)).await, Err(PurgeRefused::NotArchived { asked: upto, archived: 0 }));
+    assert_eq!(
+        first.log.purge_upto(upto, EventIndex(0)).await,
+        Err(PurgeRefused::NotArchived { asked: upto, archived: 0 })
+    );
     within(first.log.purge_upto(upto, archived)).await.expect("purged");
     assert_eq!(first.log.status().purged, Some(upto));
 

@@ -52,6 +52,7 @@ impl Directory for Book {
 
 pub struct Cluster {
     book: Arc<Book>,
+    pub segment_leaves: u64,
 }
 
 pub struct Node {
@@ -65,7 +66,7 @@ pub struct Node {
 
 impl Cluster {
     pub fn new() -> Cluster {
-        Cluster { book: Arc::default() }
+        Cluster { book: Arc::default(), segment_leaves: SEGMENT_LEAVES }
     }
 
     pub fn directory(&self) -> Arc<dyn Directory> {
@@ -90,7 +91,7 @@ impl Cluster {
         let machine = Arc::new(Tally::default());
         let mut options = Options::production(id, folder.path().to_owned());
         options.reserve_bytes = 1 << 20;
-        options.segment_leaves = SEGMENT_LEAVES;
+        options.segment_leaves = self.segment_leaves;
         options.purge_keep_entries = 5;
         let started = RaftLog::start(options, machine.clone(), transport.clone(), inbox).await;
         let (log, links) = started.expect("the log opens");

@@ -49,7 +49,8 @@ impl World {
         Meta::of(project)
     }
 
-    /// Sets the outcome of the undecided deliveries of one agent that `shards` names; gives what received them.
+    /// Sets the outcome of the undecided deliveries of one agent that `shards` names; gives what received them,
+    /// and the end of the first one's wait for a seal.
     fn settle(
         &mut self,
         agent: AgentId,
@@ -57,8 +58,8 @@ impl World {
         attempt: AttemptNumber,
         shards: &Runs,
         outcome: Outcome,
-    ) -> EventIndex {
-        let mut received = EventIndex(0);
+    ) -> (EventIndex, Timestamp) {
+        let (mut received, mut wait_base) = (EventIndex(0), None);
         let mut left = shards.count();
         let named = |lease: &LeaseId| {
             lease.job == job && lease.attempt == attempt && shards.contains(lease.shard)
@@ -74,17 +75,18 @@ impl World {
             assert!(*from == agent && named(&pending.lease), "deliveries are settled in order");
             pending.outcome = outcome;
             received = received.max(pending.received);
+            wait_base.get_or_insert(pending.wait_base);
             left -= 1;
             settled += 1;
         }
         assert!(left == 0, "only deliveries of this turn are settled");
         self.turn.undecided.drain(..settled);
-        received
+        (received, wait_base.unwrap_or_default())
     }
 
     pub(crate) fn result_accepted(&mut self, index: EventIndex, event: &Event, e: &ResultAccepted) -> Meta {
         let project = self.touch(e.job, index);
-        let received = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Accepted);
+        let (received, wait_base) = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Accepted);
         let was_full = self.agent(e.agent).room() == 0;
         let mut assigned_at = Timestamp(0);
         let work = self.scheduler.work.get_mut(&e.job).expect("only an open job's results are accepted");
@@ -101,7 +103,6 @@ impl World {
         let count = e.shards.count();
         self.count_ended(e.job, e.agent, count, received);
         let residence_ms = self.at.since(assigned_at).0;
-        let wait_base = self.base_of(self.at.after(SEAL_WAIT));
         let agent = self.agent_mut(e.agent);
         agent.learn(residence_ms, count, was_full);
         if agent.unsealed_base.is_none() {
@@ -128,7 +129,7 @@ impl World {
 
     pub(crate) fn result_refused(&mut self, index: EventIndex, e: &ResultRefused) -> Meta {
         let project = self.touch(e.job, index);
-        let received = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Refused(e.code));
+        let (received, _) = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Refused(e.code));
         if e.code == RefusalCode::BadResult {
             let mut count = 0;
             for shard in e.shards.iter() {

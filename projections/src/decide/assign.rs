@@ -29,6 +29,12 @@ pub fn matches(class: &Class, required: &Requirements) -> bool {
     cpu && gpu && region && software && mem
 }
 
+/// Whether this agent can do what is required.
+pub(crate) fn suits(world: &World, agent: &Agent, required: &Requirements) -> bool {
+    agent.capabilities.mem_bytes >= required.mem_bytes_min
+        && world.scheduler.classes.get(agent.class() as usize).is_some_and(|class| matches(class, required))
+}
+
 /// x86 classes are ordered; any other class only matches itself.
 fn runs_on(required: &str, offered: &str) -> bool {
     const X86: [&str; 3] = ["sse2", "avx2", "avx512"];

@@ -68,6 +68,8 @@ impl Deciding<'_> {
     /// Gives back what the job did not use.
     fn release(&mut self, job: JobId) {
         let Some(hold) = self.world.job(job).hold else { return };
+        // What this turn accepted before the job ended is paid from the escrow that is about to go.
+        self.pay(Some(job));
         let left = self.world.accounting.balance(Account::JobEscrow(job));
         let amount = Credits(left.unsigned_abs());
         self.push(CreditReleased { job, of: hold.transfer, amount });

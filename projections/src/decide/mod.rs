@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use forge_event::*;
 
 pub use assign::matches;
+pub(crate) use assign::{AVOID_MS, suits};
 
 /// Version of this decision code, recorded with every turn.
 pub const POLICY: PolicyVersion = PolicyVersion(1);
@@ -87,7 +88,7 @@ impl World {
         deciding.expiries();
         deciding.closings();
         deciding.admissions();
-        deciding.pay();
+        deciding.pay(None);
         deciding.assignments();
         let decided = deciding.decided;
         self.turn.assert_settled();

@@ -114,10 +114,10 @@ impl Deciding<'_> {
         }
     }
 
-    /// Accrues pay for the results accepted in this turn: one a (job, provider, rate).
-    pub(super) fn pay(&mut self) {
+    /// Accrues pay for the results accepted in this turn, those of one job or all: one a (job, provider, rate).
+    pub(super) fn pay(&mut self, only: Option<JobId>) {
         let mut by_payee: BTreeMap<(JobId, ProviderId), Vec<Unpaid>> = BTreeMap::new();
-        for unpaid in &self.world.turn.unpaid {
+        for unpaid in self.world.turn.unpaid.iter().filter(|u| only.is_none_or(|job| u.job == job)) {
             let provider = self.world.agent(unpaid.agent).provider;
             by_payee.entry((unpaid.job, provider)).or_default().push(unpaid.clone());
         }

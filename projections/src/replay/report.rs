@@ -64,7 +64,7 @@ pub struct Fault {
 /// What a replay found.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The state behind the last good turn.
+    /// The state behind the last turn; after a fault, somewhere inside the bad one.
     pub world: World,
     /// Turns and events of the file that are good.
     pub turns: u64,

@@ -40,7 +40,7 @@ pub struct Rig {
     pub fleet: Fleet,
     pub sessions: agents::Sessions,
     address: HubAddress,
-    door_stop: CancellationToken,
+    door: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     secrets: u8,
@@ -75,11 +75,10 @@ impl Rig {
             offload: Offload::Threads,
             stop: stop.clone(),
         };
-        let core::Core { hub, mut tasks, .. } = core::start(parts);
-        let door_stop = stop.child_token();
+        let core::Core { hub, tasks, .. } = core::start(parts);
         let sessions = door.sessions();
-        tasks.spawn(door.run(hub.clone(), door_stop.clone()));
-        let mut rig = Rig { hub, log, fleet: Fleet::new(), sessions, address, door_stop, stop, tasks, secrets: 0 };
+        let door = tokio::spawn(door.run(hub.clone(), stop.clone()));
+        let mut rig = Rig { hub, log, fleet: Fleet::new(), sessions, address, door, stop, tasks, secrets: 0 };
         let credits = CreditsIssued { project: PROJECT, amount: Credits(1_000_000_000_000), reference: "test".into() };
         rig.commit(credits).await;
         rig
@@ -160,12 +159,9 @@ impl Rig {
             .count()
     }
 
-    pub async fn close_door(&self) {
-        self.door_stop.cancel();
-    }
-
     pub async fn stop(mut self) {
         self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        tokio::time::timeout(WAIT, self.door).await.expect("the door closes in time").expect("it did not panic");
+        self.tasks.shutdown().await;
     }
 }

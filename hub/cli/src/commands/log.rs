@@ -1,4 +1,4 @@
-//! `forge log …`: what a hub is asked for. Verifying and replaying are offline and stand elsewhere.
+//! `forge log …`: what a hub is asked for. Verifying and replaying are offline: `offline.rs`.
 
 use super::{Done, Session};
 use crate::client::{Ask, path};
@@ -56,6 +56,21 @@ pub enum Verb {
         #[arg(long, value_enum, default_value = "forge")]
         format: ExportFormat,
     },
+    /// Check an export offline: chain, every decision derived again, ledger
+    #[command(after_help = "Examples:\n  forge log verify all.forge -o json")]
+    Verify {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Replay an export offline: results, balances and the state's digest
+    #[command(after_help = "Examples:\n  forge log replay all.forge --until 18442 -o json")]
+    Replay {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Stop after the turn that holds this event
+        #[arg(long, value_name = "INDEX")]
+        until: Option<u64>,
+    },
 }
 
 pub async fn run(session: &Session, verb: Verb) -> Done {
@@ -96,6 +111,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             Ok(0)
         }
         Verb::Export { file, from, to, format } => export(session, file, from, to, format).await,
+        Verb::Verify { .. } | Verb::Replay { .. } => unreachable!("handled without a client"),
     }
 }
 

@@ -6,7 +6,9 @@ pub mod context;
 pub mod job;
 pub mod key;
 pub mod ledger;
+pub mod local;
 pub mod log;
+pub mod offline;
 pub mod project;
 pub mod provider;
 
@@ -15,6 +17,7 @@ use crate::client::Client;
 use crate::contexts;
 use crate::fail::{Failure, OTHER};
 use clap::CommandFactory;
+use forge_event::EventIndex;
 use std::io::IsTerminal;
 
 /// What a command gives: its exit code.
@@ -31,6 +34,12 @@ pub fn run(cli: Cli) -> Done {
     let Cli { global, command } = cli;
     match command {
         Command::Context(verb) => context::run(&global, verb),
+        Command::Dev(args) => local::run_dev(&global, args),
+        Command::Demo(options) => local::run_demo(&options),
+        Command::Hub(verb) => local::run_hub(&global, verb),
+        Command::Log(log::Verb::Verify { file }) => offline::run(global.output, &file, None, false),
+        Command::Log(log::Verb::Replay { file, until }) => offline::run(global.output, &file, until.map(EventIndex), true),
+        Command::Agent(verb) => local::run_agent(&global, verb),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "forge", &mut anstream::stdout());
             Ok(0)
@@ -59,7 +68,12 @@ async fn talk(global: Global, command: Command) -> Done {
         Command::Provider(verb) => provider::run(&session, verb).await,
         Command::Key(verb) => key::run(&session, verb).await,
         Command::Ledger(verb) => ledger::run(&session, verb).await,
-        Command::Context(_) | Command::Completions { .. } => unreachable!("handled without a hub"),
+        Command::Context(_)
+        | Command::Completions { .. }
+        | Command::Dev(_)
+        | Command::Demo(_)
+        | Command::Hub(_)
+        | Command::Agent(_) => unreachable!("handled without a client"),
     }
 }
 

@@ -1,0 +1,88 @@
+//! Why a job is where it is.
+
+use super::{Change, Explanation, Reason, Why};
+use crate::jobs::{Job, JobState};
+use crate::world::World;
+use alloc::format;
+use alloc::string::String;
+use forge_event::*;
+
+impl World {
+    /// Why a job waits, runs or is over; `None` if there is no such job.
+    ///
+    /// `names`: other agents may be named.
+    pub fn explain_job(&self, id: JobId, names: bool) -> Option<Explanation> {
+        let job = self.jobs.jobs.get(&id)?;
+        Some(self.explanation(id, job.state.name(), self.why_job(id, job, names)))
+    }
+
+    pub(super) fn why_job(&self, id: JobId, job: &Job, names: bool) -> Why {
+        if let Some(ended) = job.ended {
+            let detail = job.error.as_ref().map_or(String::new(), |e| format!(": {} ({})", e.code, e.detail));
+            return Why::new(Reason::JobOver, ended, format!("The job {}{detail}", job.state.name()));
+        }
+        if job.stages.is_empty() {
+            let since = job.running.map_or(EventIndex(id.0), |r| r.started);
+            let headline = match job.running {
+                Some(running) => format!("Being cut into shards on {}, start {}", running.node, running.try_number),
+                None => "Waiting to be cut into shards".into(),
+            };
+            return Why::new(Reason::Planning, since, headline);
+        }
+        if job.state == JobState::Planning {
+            return self.why_unpaid(id, job);
+        }
+        if job.is_complete() {
+            let since = job.running.map(|r| r.started);
+            return Why::new(Reason::Reducing, since, "All results are in; the result document is being made");
+        }
+        self.why_open(id, job, names)
+    }
+
+    fn why_unpaid(&self, id: JobId, job: &Job) -> Why {
+        let since = job.stages.last().map(|stage| stage.planned);
+        let first = self.first_waiting(job.project());
+        match self.cost(id) {
+            Err(failure) => {
+                let mut why = Why::new(Reason::WaitingForCredits, since, format!("Waiting: {}", failure.detail));
+                let missing = self.missing_credits(id, job);
+                why.would_help.extend(missing.map(|m| Change { change: format!("credits += {m}"), ..Change::default() }));
+                why
+            }
+            Ok(_) if first != Some(id) => {
+                let first = first.map_or(String::new(), |job| format!(" {job}"));
+                Why::new(Reason::WaitingForCredits, since, format!("Waiting: job{first} of the project is paid for first"))
+            }
+            Ok(cost) => Why::new(Reason::NextTurn, since, format!("{cost} credits are held for it in the next turn")),
+        }
+    }
+
+    fn missing_credits(&self, id: JobId, job: &Job) -> Option<Credits> {
+        let (_, rate) = self.price_of(id)?;
+        let available = self.accounting.balance(crate::accounting::Account::ProjectAvailable(job.project()));
+        let missing = rate.of(u128::from(job.shard_count)).saturating_sub(u128::try_from(available).unwrap_or(0));
+        (missing > 0).then_some(Credits(missing))
+    }
+
+    /// An admitted job speaks for the shard of it that waits first, or runs.
+    fn why_open(&self, id: JobId, job: &Job, names: bool) -> Why {
+        let work = self.scheduler.work.get(&id).expect("an admitted, open job has work");
+        let pending = work.retries.iter().find(|(_, r)| r.pending).map(|(shard, _)| *shard);
+        let pending = pending.or(work.fresh.first().map(|f| f.next));
+        let flying = job.in_flight_count;
+        if let Some(shard) = pending {
+            let mut why = self.why_pending(ShardId { job: id, shard }, job, work, names);
+            if flying > 0 {
+                why.headline = format!("{flying} shards are leased; {id}.{shard} is next. {}", why.headline);
+            }
+            return why;
+        }
+        if flying > 0 {
+            let since = self.scheduler.leases.range_from(&LeaseId { job: id, shard: 0, attempt: 0 }).next();
+            let since = since.filter(|(lease, _)| lease.job == id).map(|(_, lease)| lease.assigned);
+            return Why::new(Reason::Leased, since, format!("The last {flying} shards are leased to agents"));
+        }
+        let left = job.shard_count - job.closed_count;
+        Why::new(Reason::WaitsForSeal, None, format!("All results are accepted; agents have to sign for {left} of them"))
+    }
+}

@@ -1,0 +1,185 @@
+//! Why a shard is where it is.
+
+use super::{Change, Explanation, Reason, Why, span};
+use crate::agents::Agent;
+use crate::aggregator::Outcome;
+use crate::decide::AVOID_MS;
+use crate::jobs::Job;
+use crate::scheduler::{Lease, Retry, Work};
+use crate::world::World;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use forge_event::*;
+
+impl World {
+    /// Why a shard waits, runs or is done; `None` if there is no such shard.
+    ///
+    /// `names`: other agents may be named.
+    pub fn explain_shard(&self, id: ShardId, names: bool) -> Option<Explanation> {
+        let job = self.jobs.jobs.get(&id.job)?;
+        if u64::from(id.shard) >= job.shard_count {
+            return None;
+        }
+        let (state, why) = self.why_shard(id, job, names);
+        Some(self.explanation(id, state, why))
+    }
+
+    fn why_shard(&self, id: ShardId, job: &Job, names: bool) -> (&'static str, Why) {
+        let Some(work) = self.scheduler.work.get(&id.job) else {
+            let why = self.why_job(id.job, job, names);
+            return (job.state.name(), why);
+        };
+        if let Some((lease, held)) = self.lease_of(id) {
+            return ("running", self.why_leased(lease, held, names));
+        }
+        if work.done.contains(id.shard) {
+            return self.why_done(id);
+        }
+        ("queued", self.why_pending(id, job, work, names))
+    }
+
+    /// The live lease of a shard.
+    fn lease_of(&self, id: ShardId) -> Option<(LeaseId, &Lease)> {
+        let from = LeaseId { job: id.job, shard: id.shard, attempt: 0 };
+        let (lease, held) = self.scheduler.leases.range_from(&from).next()?;
+        ((lease.job, lease.shard) == (id.job, id.shard)).then_some((*lease, held))
+    }
+
+    fn why_leased(&self, lease: LeaseId, held: &Lease, names: bool) -> Why {
+        let who = if names { held.agent.to_string() } else { "an agent".to_string() };
+        let deadline = span(self.at, self.deadline_of(held.deadline_base));
+        let lost = self.agents.agents.get(&held.agent).and_then(|a| a.lost);
+        let headline = match lost {
+            Some(lost) => format!(
+                "Leased to {who}, whose session is over; it may come back for {}",
+                span(self.at, self.deadline_of(lost.grace_base))
+            ),
+            None => format!("Attempt {} is leased to {who} for another {deadline}", lease.attempt),
+        };
+        let mut why = Why::new(Reason::Leased, held.assigned, headline);
+        if let Some(agent) = self.agents.agents.get(&held.agent).filter(|_| names) {
+            why.agents.push(holder(held.agent, agent, lease, self.deadline_of(held.deadline_base)));
+        }
+        why
+    }
+
+    fn why_done(&self, id: ShardId) -> (&'static str, Why) {
+        let waits = self.aggregator.pending.iter().map(|(_, p)| p).find(|p| {
+            (p.lease.job, p.lease.shard) == (id.job, id.shard) && p.outcome == Outcome::Accepted
+        });
+        match waits {
+            Some(pending) => {
+                let left = span(self.at, self.deadline_of(pending.wait_base));
+                let headline = format!("Accepted; its agent has to sign for it within {left}, or it is done again");
+                ("accepted", Why::new(Reason::WaitsForSeal, pending.received, headline))
+            }
+            None => ("done", Why::new(Reason::Done, None, "Accepted, signed for, and folded into the result")),
+        }
+    }
+
+    /// Why a pending shard has no agent.
+    pub(super) fn why_pending(&self, id: ShardId, job: &Job, work: &Work, names: bool) -> Why {
+        let retry = work.retries.get(&id.shard).filter(|r| r.pending);
+        let fresh = work.fresh.iter().find(|f| f.next <= id.shard && id.shard <= f.last);
+        let since = retry.map(|r| r.origin).or(fresh.map(|f| f.origin));
+        if let Some(retry) = retry.filter(|r| r.ready_at > self.at) {
+            let (attempt, left) = (retry.attempt, span(self.at, retry.ready_at));
+            let headline = format!("Waiting: attempt {attempt} ended without a result; the next one may start in {left}");
+            return Why::new(Reason::BackingOff, since, headline);
+        }
+        let avoid: &[AgentId] = match retry {
+            Some(retry) if self.avoids(retry) => &retry.avoid,
+            _ => &[],
+        };
+        let required = &job.submitted.requirements;
+        let funnel = self.funnel(required, avoid, names);
+        let matching = funnel.matching;
+        let by = funnel.by.clone().unwrap_or_default();
+        let (code, headline) = match funnel.stop {
+            Some(Reason::NoAgents) => (Reason::NoAgents, "Waiting: no agent is enrolled yet".to_string()),
+            Some(Reason::AllAgentsLost) => {
+                (Reason::AllAgentsLost, "Waiting: no agent that could do it has a session".to_string())
+            }
+            Some(Reason::NoMatchingAgent) => {
+                (Reason::NoMatchingAgent, format!("Waiting: no agent with a session meets {by}"))
+            }
+            Some(Reason::AvoidingAgents) => {
+                let until = retry.map_or(self.at, |r| r.ready_at.after(DurationMs(AVOID_MS)));
+                let left = span(self.at, until);
+                (Reason::AvoidingAgents, format!("Waiting up to {left} for an agent that did not fail at it before"))
+            }
+            Some(Reason::AllAgentsDraining) => {
+                (Reason::AllAgentsDraining, format!("Waiting: all {matching} matching agents are draining"))
+            }
+            Some(_) => self.why_behind(id, job, work, retry.is_some(), matching),
+            None => (Reason::NextTurn, format!("One of {matching} matching agents gets it in the next turn")),
+        };
+        let mut why = Why::new(code, since, headline);
+        why.would_help = self.relaxations(required, &funnel);
+        if code == Reason::BehindOtherJobs {
+            why.would_help.extend(self.higher_priority(job, work));
+        }
+        why.funnel = funnel.steps;
+        why.agents = funnel.agents;
+        why
+    }
+
+    fn avoids(&self, retry: &Retry) -> bool {
+        self.at < retry.ready_at.after(DurationMs(AVOID_MS))
+    }
+
+    /// All that could do it are busy: who is first when one gets room?
+    fn why_behind(&self, id: ShardId, job: &Job, work: &Work, is_retry: bool, matching: u64) -> (Reason, alloc::string::String) {
+        let busy = format!("all {matching} matching agents are busy");
+        let first = self.scheduler.order.range_from(&(work.shape, 0, ProjectId(0))).next();
+        let first = first.filter(|((shape, ..), ())| *shape == work.shape).map(|((_, _, project), ())| *project);
+        if is_retry {
+            return (Reason::NoFreeSlot, format!("Waiting: {busy}; it is tried again before fresh work"));
+        }
+        if first.is_some_and(|project| project != job.project()) {
+            return (Reason::BehindOtherProjects, format!("Waiting: {busy}, and another project is owed more"));
+        }
+        let ahead = self.jobs_ahead(id.job, job, work).len();
+        if ahead > 0 {
+            let headline = format!("Waiting: {busy}, and {ahead} jobs of the project stand before this one");
+            return (Reason::BehindOtherJobs, headline);
+        }
+        let before = work.fresh.first().map_or(0, |f| id.shard.saturating_sub(f.next));
+        (Reason::NoFreeSlot, format!("Waiting: {busy}; {before} shards of the job stand before it"))
+    }
+
+    /// Jobs of the same project and shape that are served first; at most 100.
+    fn jobs_ahead(&self, id: JobId, job: &Job, work: &Work) -> Vec<JobId> {
+        let from = (work.shape, job.project(), 0, JobId(0));
+        let queue = self.scheduler.queue.range_from(&from).map(|(key, ())| *key).take(100);
+        let ours = queue.take_while(|(shape, project, ..)| (*shape, *project) == (work.shape, job.project()));
+        ours.map(|(.., other)| other).take_while(|other| *other != id).collect()
+    }
+
+    fn higher_priority(&self, job: &Job, work: &Work) -> Option<Change> {
+        let priority = job.submitted.priority;
+        let from = (work.shape, job.project(), 0, JobId(0));
+        let queue = self.scheduler.queue.range_from(&from).map(|(key, ())| *key).take(100);
+        let passed = queue.filter(|(shape, project, rank, _)| {
+            (*shape, *project) == (work.shape, job.project()) && *rank == 9 - priority.min(9)
+        });
+        let passed: Vec<_> = passed.map(|(.., other)| other.to_string()).take(8).collect();
+        (priority < 9 && !passed.is_empty()).then(|| Change {
+            change: format!("priority {priority} -> {}", priority + 1),
+            adds: None,
+            moves_ahead_of: passed,
+        })
+    }
+}
+
+fn holder(id: AgentId, agent: &Agent, lease: LeaseId, deadline: Timestamp) -> super::AgentVerdict {
+    super::AgentVerdict {
+        id: id.to_string(),
+        owner: agent.provider.to_string(),
+        verdict: "holds",
+        by: None,
+        until: Some(deadline.to_string()),
+        runs: Some(lease.to_string()),
+    }
+}

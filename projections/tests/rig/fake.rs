@@ -1,0 +1,110 @@
+//! A family without numbers: counts shards and mixes their results, in any order.
+
+use forge_event::{Digest, ShardIndex};
+use forge_projections::Families;
+use forge_projections::family::{CheckedSpec, Family, MidState, Plan, PlanHints, SpecFault};
+
+#[derive(Debug)]
+pub struct Fake;
+
+pub static FAMILIES: Fake = Fake;
+
+/// Bytes of a result that passes the checks.
+pub fn good(byte: u8) -> Vec<u8> {
+    vec![byte & 0x7f]
+}
+
+/// Bytes of a result that does not.
+pub fn bad() -> Vec<u8> {
+    vec![0xff]
+}
+
+impl Families for Fake {
+    fn newest(&self, kind: &str) -> Option<&dyn Family> {
+        (kind == "fake").then_some(self)
+    }
+
+    fn family(&self, kind: &str, version: u16) -> Option<&dyn Family> {
+        (version == 1).then_some(()).and_then(|()| self.newest(kind))
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        vec!["fake"]
+    }
+}
+
+impl Family for Fake {
+    fn kind(&self) -> &'static str {
+        "fake"
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn check_spec(&self, spec: &serde_json::Value, _: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
+        let fault = || SpecFault {
+            pointer: "/spec/shards".into(),
+            code: "out-of-range",
+            detail: "shards are 1 to 2^32".into(),
+            fix: None,
+        };
+        let shards = spec.get("shards").and_then(serde_json::Value::as_u64).filter(|n| *n > 0 && *n <= 1 << 32);
+        let shards = shards.ok_or_else(|| vec![fault()])?;
+        Ok(CheckedSpec { spec: format!("{{\"shards\":{shards}}}").into_bytes(), inputs: Vec::new() })
+    }
+
+    fn plan(&self, spec: &[u8], _: PlanHints) -> Plan {
+        let spec: serde_json::Value = serde_json::from_slice(spec).unwrap();
+        Plan { shard_count: spec["shards"].as_u64().unwrap(), segments: 1, body: vec![7] }
+    }
+
+    fn payload(&self, _: &[u8], _: &[u8], _: ShardIndex) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn check_result(&self, _: &[u8], _: &[u8], _: ShardIndex, result: &[u8]) -> u32 {
+        u32::from(!matches!(result, [0..=0x7f]))
+    }
+
+    fn mid_state(&self, _: &[u8], _: &[u8]) -> Box<dyn MidState> {
+        Box::new(Mix::default())
+    }
+
+    fn thaw(&self, _: &[u8], _: &[u8], bytes: &[u8]) -> Option<Box<dyn MidState>> {
+        let mut mix = Mix { count: u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?), mix: [0; 32] };
+        mix.mix.copy_from_slice(bytes.get(8..)?);
+        Some(Box::new(mix))
+    }
+}
+
+#[derive(Clone, Default, Debug)]
+struct Mix {
+    count: u64,
+    mix: [u8; 32],
+}
+
+impl MidState for Mix {
+    fn fold(&mut self, shard: ShardIndex, result: &[u8]) {
+        assert!(matches!(result, [0..=0x7f]), "only checked results are folded");
+        self.count += 1;
+        let one = Digest::of(&[&shard.to_le_bytes()[..], result].concat());
+        self.mix.iter_mut().zip(one.0).for_each(|(a, b)| *a ^= b);
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        [&self.count.to_le_bytes()[..], &self.mix].concat()
+    }
+
+    fn bytes(&self) -> usize {
+        40
+    }
+
+    fn finish(&self) -> Vec<u8> {
+        format!("{{\"kind\":\"fake\",\"count\":{},\"mix\":\"{}\"}}", self.count, Digest(self.mix).hex()).into_bytes()
+    }
+
+    fn clone_box(&self) -> Box<dyn MidState> {
+        Box::new(self.clone())
+    }
+}

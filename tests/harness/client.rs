@@ -1,0 +1,157 @@
+//! A REST client that hides nothing: every answer is given as it came.
+
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Method};
+use serde_json::Value;
+use std::sync::Once;
+use std::time::Duration;
+
+/// Longer than any answer of the API may take.
+const PATIENCE: Duration = Duration::from_secs(80);
+
+/// A node's REST door, as a holder of one key sees it.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    pub url: String,
+    pub key: String,
+}
+
+/// An answer, whatever it is.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub bytes: Bytes,
+}
+
+/// The ways to send what they send; each panics only if the connection itself fails.
+impl Client {
+    /// A client that trusts the cluster's own CA and nobody else.
+    pub fn new(url: &str, ca_pem: &str, key: &str) -> Client {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            rustls::crypto::ring::default_provider().install_default().expect("no other provider is installed");
+        });
+        let ca = Certificate::from_pem(ca_pem.as_bytes()).expect("ca.pem is a certificate");
+        let http = reqwest::Client::builder().tls_certs_only([ca]).timeout(PATIENCE).build();
+        Client { http: http.expect("the client is configured well"), url: url.to_owned(), key: key.to_owned() }
+    }
+
+    /// The same door with another key.
+    pub fn with_key(&self, key: &str) -> Client {
+        Client { key: key.to_owned(), ..self.clone() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, &[], Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, &[], None).await
+    }
+
+    /// POST with an Idempotency-Key.
+    pub async fn post_once(&self, path: &str, idempotency: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, &[("idempotency-key", idempotency)], Some(body)).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+        let body = body.map(|b| b.to_string().into_bytes());
+        self.try_send(method, path, headers, body).await.unwrap_or_else(|e| panic!("{path}: {e:?}"))
+    }
+
+    /// Gives the connection's failure instead of panicking.
+    ///
+    /// # Errors
+    /// If no answer comes.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, reqwest::Error> {
+        let response = self.request(method, path, headers, body).send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, bytes: response.bytes().await? })
+    }
+
+    /// A request with the key on it.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if !self.key.is_empty() {
+            request = request.bearer_auth(&self.key);
+        }
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
+            request = request.header(name, HeaderValue::from_str(value).expect("a header's value"));
+        }
+        match body {
+            Some(body) => request.header("content-type", "application/json").body(body),
+            None => request,
+        }
+    }
+}
+
+impl Answer {
+    /// Itself, if it has this status.
+    ///
+    /// # Panics
+    /// With the body, if it has another.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.bytes));
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).expect("the answer is JSON")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// `Forge-Log-Index`.
+    #[track_caller]
+    pub fn index(&self) -> u64 {
+        let index = self.header("forge-log-index").expect("every answer has Forge-Log-Index");
+        index.parse().expect("an index is a number")
+    }
+
+    /// A text field of the JSON body.
+    #[track_caller]
+    pub fn text(&self, field: &str) -> String {
+        self.json()[field].as_str().unwrap_or_else(|| panic!("no text `{field}` in {}", self.json())).to_owned()
+    }
+
+    /// The problem's code, having checked what every problem says.
+    #[track_caller]
+    pub fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let body = self.json();
+        let code = body["code"].as_str().expect("a problem has a code").to_owned();
+        assert_eq!(body["status"], self.status, "{body}");
+        assert_eq!(body["type"], format!("/docs/errors/{code}"), "{body}");
+        assert!(["title", "detail", "instance", "request_id"].iter().all(|f| body[f].is_string()), "{body}");
+        assert_eq!(body["request_id"].as_str(), self.header("forge-request-id"), "{body}");
+        assert!(body["retryable"].is_boolean() && body["log_index"].is_u64(), "{body}");
+        let unknown = matches!(self.status, 500 | 504) || code == "idempotency-in-flight";
+        assert_eq!(body["outcome"], if unknown { "unknown" } else { "not_applied" }, "{body}");
+        assert_eq!(body["retryable"] == true, self.header("retry-after").is_some(), "{body}");
+        code
+    }
+}

@@ -1,0 +1,130 @@
+//! A job's life as its owner sees it.
+
+use forge_tests::*;
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_job_goes_in_and_its_result_comes_out() {
+    let mut house = House::found().await;
+    house.agents(2, 2).await;
+    let client = house.client();
+    let job = Job::submit(&client, null(500, 0)).await;
+    assert_eq!(&job.result(&client).await[..], br#"{"kind":"null","format":1,"shards":500}"#);
+    let shown = client.get(&format!("/v1/jobs/{}", job.id)).await.json();
+    assert_eq!((shown["progress"]["verified"].as_u64(), shown["progress"]["percent"].as_u64()), (Some(500), Some(100)));
+    assert_eq!(shown["credits"]["escrow"], "0.000000");
+    let books = client.get("/v1/ledger/trial-balance").await.is(200).json();
+    assert_eq!(books["sum"], "0.000000");
+}
+
+#[tokio::test]
+async fn a_plan_commits_nothing_and_a_changed_one_is_refused() {
+    let mut house = House::found().await;
+    house.agents(1, 2).await;
+    let client = house.client();
+    let before = client.get("/v1/jobs").await.index();
+    let plan = client.post("/v1/plans", call(100_000, json!(500))).await.is(200).json();
+    assert_eq!(plan["shards"]["count"], 200);
+    assert_eq!(client.get("/v1/jobs").await.json()["data"], json!([]));
+    let events = client.get(&format!("/v1/log?from={}", before + 1)).await.is(200).json();
+    assert!(!events["data"].to_string().contains("job.submitted"));
+    let mut body = call(100_000, json!(500));
+    body["expect_plan"] = json!("blake3:0000");
+    let changed = client.post("/v1/jobs", body.clone()).await;
+    assert_eq!(changed.clone().is(409).problem(), "plan-changed");
+    assert_eq!(changed.json()["actual"], plan["digest"]);
+    body["expect_plan"] = plan["digest"].clone();
+    client.post("/v1/jobs", body).await.is(201);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_cancelled_when_the_answer_comes() {
+    let mut house = House::found().await;
+    let client = house.client();
+    let job = Job::submit(&client, null(100_000, 1000)).await;
+    let path = format!("/v1/jobs/{}", job.id);
+    assert_eq!(client.get(&format!("{path}/result")).await.is(409).problem(), "not-finished");
+    house.agents(1, 2).await;
+    until("some shard is done", async || (job.verified(&client).await > 0).then_some(())).await;
+    let cancelled = client.post(&format!("{path}/cancel"), json!({"reason": "enough"})).await.is(200);
+    assert_eq!(cancelled.text("state"), "cancelled");
+    let events = client.get(&format!("{path}/events?type=job.cancelled")).await.is(200).json();
+    assert_eq!(events["data"].as_array().map(Vec::len), Some(1));
+    assert_eq!(client.post(&format!("{path}/cancel"), json!({})).await.is(200).text("state"), "cancelled");
+    assert_eq!(client.get(&format!("{path}/result")).await.is(409).problem(), "no-result");
+    let held = client.get(&path).await.json()["credits"]["escrow"].clone();
+    assert_eq!(held, "0.000000");
+    let other = Job::submit(&client, null(1, 0)).await;
+    other.ended(&client).await;
+    let late = client.post(&format!("/v1/jobs/{}/cancel", other.id), json!({})).await.is(409);
+    assert_eq!(late.problem(), "invalid-transition");
+}
+
+#[tokio::test]
+async fn a_project_without_credits_is_told_the_numbers() {
+    let mut house = House::found().await;
+    house.agents(1, 1).await;
+    let poor = house.project("poor").await;
+    let admin = house.client();
+    let client = admin.with_key(&house.key(&poor, &["jobs:read", "jobs:write"]).await);
+    let job = client.post("/v1/jobs", call(100_000, json!(100))).await;
+    // Refused at the door, or failed once its plan is known: never run.
+    match job.status {
+        201 => {
+            let ended = Job { id: job.text("id") }.ended(&client).await;
+            assert_eq!((ended["state"].as_str(), ended["error"]["code"].as_str()), (Some("failed"), Some("quota-exceeded")));
+        }
+        _ => assert_eq!(job.is(409).problem(), "quota-exceeded"),
+    }
+    let mut capped = call(100_000, json!(100));
+    capped["limits"] = json!({"max_credits": "0.000001"});
+    let capped = Job::submit(&admin, capped).await.ended(&admin).await;
+    assert_eq!(capped["error"]["code"], "quota-exceeded", "{capped}");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_job_that_waits() {
+    let house = House::found().await;
+    let client = house.client();
+    let mut body = null(5, 0);
+    body["limits"] = json!({"deadline": "1s"});
+    body["allow_wait"] = json!(true);
+    let ended = Job::submit(&client, body).await.ended(&client).await;
+    assert_eq!(ended["state"], "failed", "{ended}");
+    assert_eq!(ended["credits"]["escrow"], "0.000000");
+}
+
+#[tokio::test]
+async fn explain_says_why_nothing_runs() {
+    let house = House::found().await;
+    let client = house.client();
+    let mut body = null(5, 0);
+    body["allow_wait"] = json!(true);
+    let job = Job::submit(&client, body).await;
+    let path = format!("/v1/jobs/{}/explain", job.id);
+    let why = until("the job is planned and waits", async || {
+        let why = client.get(&path).await.is(200).json();
+        (why["state"] == "queued").then_some(why)
+    })
+    .await;
+    assert!(why["headline"].is_string() && why["funnel"].is_array() && why["decisive"]["code"].is_string(), "{why}");
+    let shard = client.get(&format!("/v1/shards/{}.0/explain", job.id)).await.is(200).json();
+    assert_eq!(shard["subject"], format!("{}.0", job.id));
+    let job = client.get(&format!("/v1/jobs/{}", job.id)).await.json();
+    assert!(job["waiting_reason"]["code"].is_string(), "{job}");
+}
+
+#[tokio::test]
+async fn a_waiting_read_answers_when_the_job_ends_or_the_time_passes() {
+    let mut house = House::found().await;
+    let client = house.client();
+    let job = Job::submit(&client, null(20, 0)).await;
+    let path = format!("/v1/jobs/{}", job.id);
+    let passed = client.get(&format!("{path}?wait=1s&until=terminal")).await.is(200);
+    assert_eq!((passed.json()["meta"]["timed_out"].as_bool(), passed.header("preference-applied")), (Some(true), Some("wait=1")));
+    house.agents(1, 1).await;
+    let headers = [("prefer", "wait=30")];
+    let ended = client.send(Method::GET, &format!("{path}?until=terminal"), &headers, None).await.is(200);
+    assert_eq!((ended.text("state").as_str(), ended.json()["meta"]["timed_out"].as_bool()), ("succeeded", Some(false)));
+}

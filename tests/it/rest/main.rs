@@ -1,0 +1,10 @@
+//! The REST door: who may, what is refused and how, what stands on every answer.
+
+mod auth;
+mod bodies;
+mod consistency;
+mod idempotency;
+mod isolation;
+mod jobs;
+mod lists;
+mod streams;
