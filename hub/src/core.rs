@@ -54,7 +54,14 @@ pub fn start(parts: Parts) -> Core {
     let mut tasks = JoinSet::new();
     let (requests, waiting) = mpsc::channel(sequencer::COMMANDS_WAITING_MAX);
     let (forwarder, forwarding) = peers::forwarder(transport);
-    tasks.spawn(async move { forwarding.await });
+    // Handles outlive the core, so the forwarder's own end would never come.
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! { biased;
+            () = stopped.cancelled() => {}
+            () = forwarding => {}
+        }
+    });
     let families = &Registry;
     let driven = sequencer::Sequencer {
         node,

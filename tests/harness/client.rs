@@ -1,5 +1,6 @@
 //! A REST client that hides nothing: every answer is given as it came.
 
+use crate::until::until;
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method};
@@ -59,6 +60,16 @@ impl Client {
     /// POST with an Idempotency-Key.
     pub async fn post_once(&self, path: &str, idempotency: &str, body: Value) -> Answer {
         self.send(Method::POST, path, &[("idempotency-key", idempotency)], Some(body)).await
+    }
+
+    /// As [`Client::post_once`], again with the same key for as long as the hub says that this may help.
+    pub async fn post_until_answered(&self, path: &str, idempotency: &str, body: Value) -> Answer {
+        until(&format!("{path} is answered"), async || {
+            let answer = self.post_once(path, idempotency, body.clone()).await;
+            let again = matches!(answer.status, 500 | 503 | 504) || answer.header("retry-after").is_some();
+            (!again).then_some(answer)
+        })
+        .await
     }
 
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {

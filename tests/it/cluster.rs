@@ -115,7 +115,7 @@ async fn a_killed_leader_is_replaced_and_returns_with_what_it_knew() {
     let acknowledged = house.client().post_once("/v1/projects", "kept", json!({"name": "kept"})).await.is(201);
     let leader = house.leader().await;
     house.kill(&leader).await;
-    let again = house.client().post_once("/v1/projects", "kept", json!({"name": "kept"})).await.is(201);
+    let again = house.client().post_until_answered("/v1/projects", "kept", json!({"name": "kept"})).await.is(201);
     assert_eq!((again.bytes.clone(), again.header("idempotency-replayed")), (acknowledged.bytes, Some("true")));
     house.restart(&leader).await;
     job.result(&house.client()).await;
@@ -139,7 +139,7 @@ async fn a_lost_node_is_replaced_and_the_cluster_bears_the_next_loss() {
     let next = house.leader().await;
     house.kill(&next).await;
     house.leader().await;
-    house.client().post("/v1/projects", json!({"name": "x"})).await.is(201);
+    house.client().post_until_answered("/v1/projects", "after", json!({"name": "x"})).await.is(201);
 }
 
 #[tokio::test]

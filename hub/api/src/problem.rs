@@ -27,13 +27,17 @@ pub struct Problem {
     pub detail: String,
     pub errors: Vec<FieldError>,
     pub fix: Vec<String>,
+    pub occurrence: Box<Occurrence>,
+    /// Fields of this one problem, such as `first_index`.
+    pub more: Box<Map<String, Value>>,
+}
+
+/// Which request met the problem; filled in at the door.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Occurrence {
     pub instance: Option<String>,
     pub request_id: Option<String>,
     pub log_index: Option<u64>,
-    /// Fields of this one problem, such as `first_index`.
-    pub more: Map<String, Value>,
-    /// For 405.
-    pub allow: Option<String>,
 }
 
 /// [`Problem`] as it stands in the API description.
@@ -66,11 +70,8 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             fix: Vec::new(),
-            instance: None,
-            request_id: None,
-            log_index: None,
-            more: Map::new(),
-            allow: None,
+            occurrence: Box::default(),
+            more: Box::default(),
         }
     }
 
@@ -125,16 +126,16 @@ impl Problem {
             "status": self.status,
             "code": self.code.name(),
             "detail": self.detail,
-            "instance": self.instance,
-            "request_id": self.request_id,
-            "log_index": self.log_index,
+            "instance": self.occurrence.instance,
+            "request_id": self.occurrence.request_id,
+            "log_index": self.occurrence.log_index,
             "retryable": self.code.retryable(),
             "outcome": self.code.outcome(),
             "errors": self.errors,
             "fix": self.fix,
         });
         if let Some(body) = body.as_object_mut() {
-            for (name, value) in &self.more {
+            for (name, value) in self.more.iter() {
                 body.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
@@ -152,13 +153,13 @@ impl Problem {
         problem.status = status;
         problem.errors = body.get("errors").and_then(|e| serde_json::from_value(e.clone()).ok()).unwrap_or_default();
         problem.fix = body.get("fix").and_then(|e| serde_json::from_value(e.clone()).ok()).unwrap_or_default();
-        problem.instance = text("instance");
-        problem.request_id = text("request_id");
-        problem.log_index = body.get("log_index").and_then(Value::as_u64);
+        problem.occurrence.instance = text("instance");
+        problem.occurrence.request_id = text("request_id");
+        problem.occurrence.log_index = body.get("log_index").and_then(Value::as_u64);
         if let Some(body) = body.as_object() {
             let own = problem.to_value();
             let more = body.iter().filter(|(k, _)| own.get(k.as_str()).is_none());
-            problem.more = more.map(|(k, v)| (k.clone(), v.clone())).collect();
+            *problem.more = more.map(|(k, v)| (k.clone(), v.clone())).collect();
         }
         Some(problem)
     }
@@ -263,7 +264,7 @@ mod tests {
     fn a_body_reads_back_as_written() {
         let mut problem =
             Problem::new(Code::IdempotencyKeyReuse, "used").with("first_index", 7).with_fix("choose another");
-        problem.log_index = Some(9);
+        problem.occurrence.log_index = Some(9);
         assert_eq!(Problem::from_value(&problem.to_value()), Some(problem));
     }
 

@@ -34,7 +34,7 @@ pub fn duration(text: &str) -> Result<DurationMs, &'static str> {
 
 /// A span in its largest exact unit: `90s`, `1500ms`.
 pub fn show_duration(span: DurationMs) -> String {
-    if span.0 % 1000 == 0 { format!("{}s", span.0 / 1000) } else { format!("{}ms", span.0) }
+    if span.0.is_multiple_of(1000) { format!("{}s", span.0 / 1000) } else { format!("{}ms", span.0) }
 }
 
 /// A signed amount of micro-credits, in credits with six places.

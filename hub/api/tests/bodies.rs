@@ -156,9 +156,9 @@ fn a_job_at_birth_is_frozen() {
 #[test]
 fn a_problem_is_frozen() {
     let mut problem: Problem = Rejection::QuotaExceeded { detail: "project p3 has 9.750000 available".into() }.into();
-    problem.instance = Some("/v1/jobs".into());
-    problem.request_id = Some("r-1".into());
-    problem.log_index = Some(18442);
+    problem.occurrence.instance = Some("/v1/jobs".into());
+    problem.occurrence.request_id = Some("r-1".into());
+    problem.occurrence.log_index = Some(18442);
     golden("problem", &problem.with_fix("forge project credits p3 10").to_value());
     let faults = read(json!({"kind": "null", "spec": {"shards": 1}, "prioritty": 1})).expect_err("misspelt");
     golden("problem-unknown-field", &Problem::fields(faults).to_value());

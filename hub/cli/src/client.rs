@@ -94,12 +94,15 @@ impl Client {
     /// # Errors
     /// If the CA file cannot be read.
     pub fn new(name: String, context: Context, project: Option<String>, verbose: bool) -> Result<Client, Failure> {
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT).user_agent(concat!("forge/", env!("CARGO_PKG_VERSION")));
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .user_agent(concat!("forge/", env!("CARGO_PKG_VERSION")));
         let secure = context.urls.iter().any(|u| u.starts_with("https:"));
         let certificates = match (&context.ca, secure) {
             (Some(path), true) => {
                 let pem = std::fs::read(path);
-                let pem = pem.map_err(|e| Failure::usage(format!("the CA file {} cannot be read: {e}", path.display())))?;
+                let pem =
+                    pem.map_err(|e| Failure::usage(format!("the CA file {} cannot be read: {e}", path.display())))?;
                 let read = Certificate::from_pem_bundle(&pem);
                 read.map_err(|e| Failure::usage(format!("the CA file {} is not PEM: {e}", path.display())))?
             }
@@ -107,7 +110,8 @@ impl Client {
         };
         // Only the named CA is trusted: the machine's own roots vouch for nobody here, and may not even exist.
         builder = builder.tls_backend_rustls().tls_certs_only(certificates);
-        let http = builder.build().map_err(|e| Failure::new(crate::fail::OTHER, "client", format!("setting up TLS: {e}")))?;
+        let http =
+            builder.build().map_err(|e| Failure::new(crate::fail::OTHER, "client", format!("setting up TLS: {e}")))?;
         Ok(Client { name, context, http, verbose, at: 0.into(), project })
     }
 
@@ -259,7 +263,8 @@ async fn problem_of(response: Response) -> Problem {
     let body: Option<Value> = serde_json::from_slice(&bytes).ok();
     body.as_ref().and_then(Problem::from_value).unwrap_or_else(|| {
         let code = if status == 503 { Code::NoLeader } else { Code::Internal };
-        let mut problem = Problem::new(code, format!("the server answered {status} without a problem body; is it a hub?"));
+        let mut problem =
+            Problem::new(code, format!("the server answered {status} without a problem body; is it a hub?"));
         problem.status = status;
         problem
     })
@@ -299,7 +304,10 @@ mod tests {
     #[test]
     fn a_query_holds_what_is_given() {
         assert_eq!(path("/v1/jobs", &[("state", None)]), "/v1/jobs");
-        assert_eq!(path("/v1/jobs", &[("state", Some("a b".into())), ("kind", Some("null".into()))]), "/v1/jobs?state=a%20b&kind=null");
+        assert_eq!(
+            path("/v1/jobs", &[("state", Some("a b".into())), ("kind", Some("null".into()))]),
+            "/v1/jobs?state=a%20b&kind=null"
+        );
     }
 
     #[test]

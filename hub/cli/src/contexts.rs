@@ -90,7 +90,11 @@ impl Contexts {
         self.contexts.get(name).ok_or_else(|| {
             let known = self.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
             let failure = Failure::new(crate::fail::NOT_FOUND, "not-found", format!("there is no context `{name}`"));
-            if known.is_empty() { failure.with_fix("`forge context add NAME --url …`") } else { failure.with_fix(format!("contexts: {known}")) }
+            if known.is_empty() {
+                failure.with_fix("`forge context add NAME --url …`")
+            } else {
+                failure.with_fix(format!("contexts: {known}"))
+            }
         })
     }
 }
@@ -112,16 +116,18 @@ pub fn resolve(global: &Global) -> Result<(String, Context), Failure> {
         },
         None => ("default".into(), Context::default()),
     };
-    if !global.url.is_empty() {
-        context.urls = global.url.clone();
+    let urls: Vec<String> = global.url.iter().filter(|u| !u.trim().is_empty()).cloned().collect();
+    if !urls.is_empty() {
+        context.urls = urls;
     }
     if context.urls.is_empty() {
         context.urls.push(DEFAULT_URL.into());
     }
-    if let Some(key) = &global.key {
+    // An empty variable is one that is not set.
+    if let Some(key) = global.key.as_ref().filter(|k| !k.trim().is_empty()) {
         context.key = Some(key.trim().to_string());
     }
-    if let Some(ca) = &global.ca {
+    if let Some(ca) = global.ca.as_ref().filter(|c| !c.as_os_str().is_empty()) {
         context.ca = Some(ca.clone());
     }
     for url in &mut context.urls {
@@ -137,7 +143,12 @@ mod tests {
 
     #[test]
     fn a_file_reads_back_as_written() {
-        let context = Context { urls: vec!["https://a:7400".into()], key: Some("fk".into()), project: None, ca: Some("ca.pem".into()) };
+        let context = Context {
+            urls: vec!["https://a:7400".into()],
+            key: Some("fk".into()),
+            project: None,
+            ca: Some("ca.pem".into()),
+        };
         let contexts = Contexts { current: Some("dev".into()), contexts: [("dev".to_string(), context)].into() };
         let text = toml::to_string(&contexts).expect("writes");
         assert_eq!(toml::from_str::<Contexts>(&text).expect("reads"), contexts);

@@ -92,8 +92,8 @@ impl From<Problem> for Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |name: &str| self.body.as_ref().and_then(|b| b[name].as_str()).unwrap_or_default();
-        write!(f, "{}: {}", text("code"), text("detail"))
+        let detail = self.body.as_ref().and_then(|b| b["detail"].as_str()).unwrap_or_default();
+        write!(f, "{}: {detail}", self.code())
     }
 }
 
@@ -134,7 +134,17 @@ mod tests {
     #[test]
     fn exit_codes_are_frozen() {
         let all = [
-            OTHER, USAGE, JOB_FAILED, JOB_CANCELLED, NOT_FOUND, AUTH, CONFLICT, UNAVAILABLE, VERIFICATION, TIMED_OUT, INTERRUPTED,
+            OTHER,
+            USAGE,
+            JOB_FAILED,
+            JOB_CANCELLED,
+            NOT_FOUND,
+            AUTH,
+            CONFLICT,
+            UNAVAILABLE,
+            VERIFICATION,
+            TIMED_OUT,
+            INTERRUPTED,
         ];
         assert_eq!(all, [1, 2, 3, 4, 5, 6, 7, 8, 9, 124, 130]);
         let exit = |code| Failure::from(Problem::new(code, "x")).exit;
@@ -145,6 +155,9 @@ mod tests {
         assert_eq!(exit(Code::NoLeader), 8);
         assert_eq!(exit(Code::UnknownField), 2);
         assert_eq!(exit(Code::Internal), 1);
-        assert_eq!(["succeeded", "failed", "cancelled", "running"].map(exit_of_state), [Some(0), Some(3), Some(4), None]);
+        assert_eq!(
+            ["succeeded", "failed", "cancelled", "running"].map(exit_of_state),
+            [Some(0), Some(3), Some(4), None]
+        );
     }
 }

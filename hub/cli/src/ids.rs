@@ -42,10 +42,14 @@ async fn by_name(client: &Client, text: &str) -> Result<String, Failure> {
     let page = client.json(Ask::get(format!("/v1/jobs?limit={LOOKED_AT}"))).await?;
     let named = |job: &&Value| job["name"].as_str().is_some_and(|n| n.starts_with(text));
     let found: Vec<&Value> = page["data"].as_array().into_iter().flatten().filter(named).collect();
-    let shown = |job: &Value| format!("{} ({})", job["id"].as_str().unwrap_or_default(), job["name"].as_str().unwrap_or_default());
+    let shown = |job: &Value| {
+        format!("{} ({})", job["id"].as_str().unwrap_or_default(), job["name"].as_str().unwrap_or_default())
+    };
     match found.as_slice() {
         [one] => Ok(one["id"].as_str().unwrap_or_default().into()),
-        [] => Err(Failure::new(NOT_FOUND, "not-found", format!("there is no job `{text}`, and no job's name begins so"))),
+        [] => {
+            Err(Failure::new(NOT_FOUND, "not-found", format!("there is no job `{text}`, and no job's name begins so")))
+        }
         many => {
             let candidates = many.iter().take(10).map(|job| shown(job)).collect::<Vec<_>>().join(", ");
             Err(Failure::usage(format!("`{text}` is the beginning of several names: {candidates}")))

@@ -124,8 +124,11 @@ pub fn object(format: Format, body: &Value, fields: &[Column]) {
         Format::Json | Format::Ndjson => out(&format!("{body}\n")),
         Format::Id => out(&format!("{}\n", id_of(body))),
         Format::Table | Format::Wide => {
-            let shown: Vec<(&str, String)> =
-                fields.iter().filter(|c| !c.wide || format == Format::Wide).map(|c| (c.heading, (c.show)(body))).collect();
+            let shown: Vec<(&str, String)> = fields
+                .iter()
+                .filter(|c| !c.wide || format == Format::Wide)
+                .map(|c| (c.heading, (c.show)(body)))
+                .collect();
             let width = shown.iter().map(|(h, _)| h.len()).max().unwrap_or(0);
             let lines = shown.iter().filter(|(_, v)| !v.is_empty()).map(|(h, v)| format!("{h:<width$}  {v}\n"));
             out(&lines.collect::<String>());
@@ -165,5 +168,6 @@ pub fn state(value: &Value) -> String {
 
 /// Reads JSON that the hub sent.
 pub fn parse(bytes: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(bytes).map_err(|e| Failure::new(crate::fail::OTHER, "bad-answer", format!("the hub's answer is not JSON: {e}")))
+    serde_json::from_slice(bytes)
+        .map_err(|e| Failure::new(crate::fail::OTHER, "bad-answer", format!("the hub's answer is not JSON: {e}")))
 }

@@ -5,7 +5,17 @@ use serde_json::{Map, Number, Value};
 
 /// Fields that stand under `params` for the Monte Carlo models.
 const PARAMS: [&str; 12] = [
-    "spot", "strike", "rate", "dividend_yield", "volatility", "maturity", "option", "steps", "averaging", "barrier", "direction",
+    "spot",
+    "strike",
+    "rate",
+    "dividend_yield",
+    "volatility",
+    "maturity",
+    "option",
+    "steps",
+    "averaging",
+    "barrier",
+    "direction",
     "knock",
 ];
 
@@ -20,7 +30,8 @@ pub fn spec(kind: &str, pairs: &[String]) -> Result<Map<String, Value>, Failure>
             key if kind == "monte_carlo" && PARAMS.contains(&key) => vec!["params", key],
             key => key.split('.').collect(),
         };
-        insert(&mut spec, &path, value(text)).map_err(|()| Failure::usage(format!("`{key}` is given twice, or is both a field and an object")))?;
+        insert(&mut spec, &path, value(text))
+            .map_err(|()| Failure::usage(format!("`{key}` is given twice, or is both a field and an object")))?;
     }
     if kind == "monte_carlo" {
         spec.entry("model").or_insert_with(|| "pi".into());
@@ -57,7 +68,8 @@ pub fn value(text: &str) -> Value {
 
 fn number(text: &str) -> Option<Value> {
     let exponent = text.contains(['e', 'E']);
-    let number: f64 = text.parse().ok().filter(|_| exponent && text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)))?;
+    let number: f64 =
+        text.parse().ok().filter(|_| exponent && text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)))?;
     // Below 2^53 a float that is whole is exact.
     if number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number) {
         return Some(Value::from(number as u64));
@@ -94,7 +106,10 @@ mod tests {
     fn parameters_of_a_model_find_their_place() {
         let pairs = ["model=european", "spot=100", "params.strike=1e2", "samples=1e6"].map(String::from);
         let spec = spec("monte_carlo", &pairs).expect("reads");
-        assert_eq!(Value::Object(spec), json!({"model": "european", "params": {"spot": 100, "strike": 100}, "samples": 1_000_000, "seed": 0}));
+        assert_eq!(
+            Value::Object(spec),
+            json!({"model": "european", "params": {"spot": 100, "strike": 100}, "samples": 1_000_000, "seed": 0})
+        );
     }
 
     #[test]

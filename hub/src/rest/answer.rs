@@ -90,7 +90,8 @@ pub fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 /// 304 if the caller has this version already.
 pub fn unless_matching(request: &HeaderMap, etag: &str, response: impl FnOnce() -> Response) -> Response {
     let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
-    let matches = known.flat_map(|v| v.split(',')).map(str::trim).any(|v| v == "*" || v.trim_start_matches("W/") == etag);
+    let matches =
+        known.flat_map(|v| v.split(',')).map(str::trim).any(|v| v == "*" || v.trim_start_matches("W/") == etag);
     let mut response = if matches {
         let mut empty = Response::new(Body::empty());
         *empty.status_mut() = StatusCode::NOT_MODIFIED;

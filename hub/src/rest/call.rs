@@ -31,7 +31,6 @@ pub struct Call {
     own_project: Option<ProjectId>,
 }
 
-
 /// How an answer's state relates to the present.
 #[derive(Clone, Copy)]
 pub struct Freshness {
@@ -109,7 +108,11 @@ impl KeyFault {
     }
 }
 
-fn check_key(world: &World, presented: &key::ApiKey, now: Timestamp) -> Result<(Vec<Scope>, Option<ProjectId>), KeyFault> {
+fn check_key(
+    world: &World,
+    presented: &key::ApiKey,
+    now: Timestamp,
+) -> Result<(Vec<Scope>, Option<ProjectId>), KeyFault> {
     let digest = key::digest(&presented.secret);
     let known = world.projects.keys.get(&presented.id).ok_or(KeyFault::Unknown)?;
     if !key::digests_equal(&known.digest, &digest) {

@@ -43,7 +43,8 @@ fn cluster(call: &Call, world: &World) -> Cluster {
     let members: Vec<Member> = world.cluster.members().map(|(id, node)| member(id, node, &status, leader)).collect();
     let voters = members.iter().filter(|m| m.role != "learner").count() as u64;
     let size = voters / 2 + 1;
-    let healthy = members.iter().filter(|m| m.role != "learner" && matches!(m.state.as_str(), "ok" | "lagging")).count();
+    let healthy =
+        members.iter().filter(|m| m.role != "learner" && matches!(m.state.as_str(), "ok" | "lagging")).count();
     let healthy = healthy as u64;
     Cluster {
         id: hub.cluster().hex(),
@@ -108,7 +109,8 @@ pub async fn invite(call: Call, body: Body) -> Answered {
     let digest = token.digest();
     let expires_at = at.max(hub.clock().now()).after(ttl);
     let committed = call.commit(&body, NodeInvited { token_digest: digest, expires_at }).await?;
-    let first = hub.read(|w| w.cluster.invites.iter().find(|(_, i)| i.index == committed.index).map(|(_, i)| i.expires_at));
+    let first =
+        hub.read(|w| w.cluster.invites.iter().find(|(_, i)| i.index == committed.index).map(|(_, i)| i.expires_at));
     let invite = NodeInvite {
         token: (!committed.replayed).then(|| token.encode()),
         expires_at: first.unwrap_or(expires_at).to_string(),
@@ -152,7 +154,9 @@ pub async fn transfer(call: Call, body: Body) -> Answered {
         let mut role = hub.log().role();
         let leads = tokio::time::timeout(TRANSFER, role.wait_for(|r| r.leader == Some(node))).await;
         if !matches!(leads, Ok(Ok(_))) {
-            return Err(Problem::new(Code::OutcomeUnknown, format!("{node} has not taken over yet; read the status")).into());
+            return Err(
+                Problem::new(Code::OutcomeUnknown, format!("{node} has not taken over yet; read the status")).into()
+            );
         }
     }
     Ok(answer::json(StatusCode::OK, &json!({"leader": node.to_string(), "term": hub.term()})))
@@ -161,9 +165,12 @@ pub async fn transfer(call: Call, body: Body) -> Answered {
 fn refused(call: &Call, error: MembershipError) -> Problem {
     match error {
         MembershipError::NotLeader { leader } => {
-            let address = leader.and_then(|l| call.rest.hub().read(|w| w.cluster.nodes.get(&l).map(|n| n.addresses.rest.clone())));
+            let address = leader
+                .and_then(|l| call.rest.hub().read(|w| w.cluster.nodes.get(&l).map(|n| n.addresses.rest.clone())));
             let detail = format!("{} does not lead; ask the leader", call.rest.hub().node());
-            Problem::new(Code::NoLeader, detail).with("leader", leader.map(|l| l.to_string())).with("leader_addr", address)
+            Problem::new(Code::NoLeader, detail)
+                .with("leader", leader.map(|l| l.to_string()))
+                .with("leader_addr", address)
         }
         MembershipError::UnknownNode { node } => Problem::not_found(format!("node {node}")),
         MembershipError::Deadline => Problem::new(Code::OutcomeUnknown, error.to_string()),

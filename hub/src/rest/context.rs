@@ -14,8 +14,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 /// What a handler may take, unless it waits or streams: commands have their own 10 s inside.
 const HANDLER: Duration = Duration::from_millis(10_500);
@@ -57,7 +57,11 @@ pub async fn around(State(rest): State<Rest>, mut request: Request, next: Next) 
     };
     let code = response.extensions().get::<Problem>().map(|p| p.code);
     let response = finish(response, &rest, &id, &method, &path);
-    trail(&rest, Line { id: &id, method: &method, path: &path, route: &route, key: span.key(), code, started }, &response);
+    trail(
+        &rest,
+        Line { id: &id, method: &method, path: &path, route: &route, key: span.key(), code, started },
+        &response,
+    );
     response
 }
 
@@ -101,9 +105,9 @@ fn finish(mut response: Response, rest: &Rest, id: &str, method: &Method, path: 
     let applied = *rest.hub().applied().borrow();
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| unnamed(&response, method, path));
     if let Some(mut problem) = problem {
-        problem.instance.get_or_insert_with(|| path.into());
-        problem.request_id = Some(id.into());
-        problem.log_index.get_or_insert(applied.0);
+        problem.occurrence.instance.get_or_insert_with(|| path.into());
+        problem.occurrence.request_id = Some(id.into());
+        problem.occurrence.log_index.get_or_insert(applied.0);
         rest.count_refusal(problem.code.name());
         response = write(problem, response.headers().get(header::ALLOW).cloned());
     }

@@ -8,6 +8,11 @@ use forge_api::Problem;
 use forge_api::problem::ProblemBody;
 use forge_event::*;
 
+/// Whether other agents may be named to this caller: a client must not learn who holds a copy of what is open.
+fn sees_names(call: &Call) -> bool {
+    [Scope::ClusterAdmin, Scope::AuditRead, Scope::AgentsAdmin].into_iter().any(|scope| call.has(scope))
+}
+
 /// Explains what a job waits for.
 #[utoipa::path(get, path = "/v1/jobs/{id}/explain", operation_id = "explainJob", tag = "explain", params(("id" = String, Path)),
     responses((status = 200, description = "Headline, decisive reason, funnel"), (status = "4XX", body = ProblemBody),
@@ -17,7 +22,7 @@ pub async fn job(call: Call, Path(id): Path<String>) -> Answered {
     call.need(&[Scope::JobsRead])?;
     call.show(|world| {
         let (job, _) = seen(world, &call, &id)?;
-        world.explain_job(job, call.rest.hub().families()).ok_or_else(|| Problem::not_found(format!("job {id}")))
+        world.explain_job(job, sees_names(&call)).ok_or_else(|| Problem::not_found(format!("job {id}")))
     })
     .await
 }
@@ -33,7 +38,7 @@ pub async fn shard(call: Call, Path(id): Path<String>) -> Answered {
     let shard: ShardId = id.parse().map_err(|_| missing())?;
     call.show(|world| {
         seen(world, &call, &shard.job.to_string()).map_err(|_| missing())?;
-        world.explain_shard(shard, call.rest.hub().families()).ok_or_else(missing)
+        world.explain_shard(shard, sees_names(&call)).ok_or_else(missing)
     })
     .await
 }
@@ -47,5 +52,5 @@ pub async fn agent(call: Call, Path(id): Path<String>) -> Answered {
     call.need(&[Scope::AgentsAdmin, Scope::ClusterAdmin])?;
     let missing = || Problem::not_found(format!("agent {id}"));
     let agent: AgentId = id.parse().map_err(|_| missing())?;
-    call.show(|world| world.explain_agent(agent, call.rest.hub().families()).ok_or_else(missing)).await
+    call.show(|world| world.explain_agent(agent, true).ok_or_else(missing)).await
 }

@@ -109,7 +109,9 @@ pub async fn submit(call: Call, body: Body) -> Answered {
     let Some(wait) = wait else {
         let born = match committed.replayed {
             // The first submission's own words: defaults may have changed since.
-            true => call.rest.hub().read(|w| w.jobs.jobs.get(&id).map(|j| Job::at_birth(id, &j.submitted, j.created_at))),
+            true => {
+                call.rest.hub().read(|w| w.jobs.jobs.get(&id).map(|j| Job::at_birth(id, &j.submitted, j.created_at)))
+            }
             false => None,
         }
         .unwrap_or(born);
@@ -186,7 +188,8 @@ pub async fn list(call: Call) -> Answered {
     let project = call.project()?;
     let (cut, filter) = (Cut::of(&call, &FILTERS, true)?, Filter::of(&call)?);
     call.show(|world| {
-        let job = |id: &JobId| world.jobs.jobs.get(id).filter(|j| filter.takes(j)).map(|j| (id.0, Job::of(*id, j, world)));
+        let job =
+            |id: &JobId| world.jobs.jobs.get(id).filter(|j| filter.takes(j)).map(|j| (id.0, Job::of(*id, j, world)));
         let known = &world.jobs.by_project;
         let page = if cut.descending {
             let below = cut.after.unwrap_or(u64::MAX);

@@ -89,7 +89,8 @@ pub async fn revoke(call: Call, Path(id): Path<String>) -> Answered {
             other => drop(other?),
         }
     }
-    let read = call.rest.hub().read(|w| (w.head.events, w.projects.keys.get(&number).map(|k| Key::of(number, k, w.at))));
+    let read =
+        call.rest.hub().read(|w| (w.head.events, w.projects.keys.get(&number).map(|k| Key::of(number, k, w.at))));
     let key = read.1.ok_or_else(|| missing(&id))?;
     Ok(answer::at(answer::json(StatusCode::OK, &key), EventIndex(read.0)))
 }

@@ -2,6 +2,7 @@
 
 use super::answer::{self, Answered};
 use super::call::Call;
+use super::render;
 use super::stream::unreadable;
 use axum::body::Body;
 use axum::extract::Path;
@@ -11,7 +12,6 @@ use forge_api::problem::ProblemBody;
 use forge_api::{Code, Problem, page::Page};
 use forge_event::*;
 use forge_log::ReadTurn;
-use super::render;
 use forge_projections::World;
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -94,10 +94,12 @@ pub async fn export(call: Call) -> Answered {
     call.need(&[Scope::AuditRead])?;
     let fresh = call.settle_here().await?;
     let end = *call.rest.hub().applied().borrow();
-    let index = |name: &str| call.parsed(name, |t| match t.parse::<u64>() {
-        Ok(0) => Err("indices start at 1".to_string()),
-        other => other.map_err(|e| e.to_string()),
-    });
+    let index = |name: &str| {
+        call.parsed(name, |t| match t.parse::<u64>() {
+            Ok(0) => Err("indices start at 1".to_string()),
+            other => other.map_err(|e| e.to_string()),
+        })
+    };
     let from = EventIndex(index("from")?.unwrap_or(1));
     let to = EventIndex(index("to")?.unwrap_or(end.0)).min(end);
     if from > to {
@@ -106,9 +108,7 @@ pub async fn export(call: Call) -> Answered {
     }
     let (kind, body) = match call.query("format") {
         None | Some("forge") => ("application/octet-stream", Body::from_stream(call.rest.hub().log().export(from, to))),
-        Some("ndjson") => {
-            ("application/x-ndjson", super::ndjson::body(&call.rest, from, to).await?)
-        }
+        Some("ndjson") => ("application/x-ndjson", super::ndjson::body(&call.rest, from, to).await?),
         Some(_) => return Err(Problem::bad_parameter("format", "it is forge or ndjson").into()),
     };
     let mut response = answer::bytes_as(StatusCode::OK, kind, body);

@@ -7,6 +7,7 @@ mod cluster;
 mod context;
 mod docs;
 mod events;
+mod explain;
 mod health;
 mod jobs;
 mod keys;
@@ -34,6 +35,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
@@ -41,6 +43,9 @@ use utoipa_axum::routes;
 
 /// How long open requests may take once the node drains.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Shorter answers are sent as they are. Units: bytes.
+const COMPRESS_BYTES_MIN: u64 = 1024;
 
 /// The REST door did not open, or broke.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +101,7 @@ fn router(rest: Rest) -> Router {
         .fallback(context::no_such_path)
         .with_state(rest.clone())
         .layer(axum::middleware::from_fn_with_state(rest, context::around))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_BYTES_MIN).and(NotForContentType::SSE)))
 }
 
 /// The API's description; `openapi.json` is its checked-in copy.
@@ -124,6 +129,9 @@ fn routes() -> OpenApiRouter<Rest> {
         .routes(routes!(events::all))
         .routes(routes!(shards::list))
         .routes(routes!(shards::show))
+        .routes(routes!(explain::job))
+        .routes(routes!(explain::shard))
+        .routes(routes!(explain::agent))
         .routes(routes!(projects::create, projects::list))
         .routes(routes!(projects::show))
         .routes(routes!(projects::issue))

@@ -46,7 +46,8 @@ fn document(world: &World, call: &Call, id: &str, version: Option<u32>) -> Resul
     if version.is_some_and(|v| v != result.version) {
         return Err(Problem::not_found(format!("version {} of the result of {number}", version.unwrap_or_default())));
     }
-    let missing = || Problem::new(Code::NotYet, "the result is too large to travel in the log; blobs are not available yet");
+    let missing =
+        || Problem::new(Code::NotYet, "the result is too large to travel in the log; blobs are not available yet");
     let bytes = result.document.clone().ok_or_else(missing)?;
     Ok((world.head.events, result.digest, bytes))
 }

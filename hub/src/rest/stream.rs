@@ -7,8 +7,8 @@ use axum::response::sse::Event as Frame;
 use forge_api::event::type_fits;
 use forge_api::{Code, Problem};
 use forge_event::*;
-use forge_projections::export::{job_of, project_of};
 use forge_log::{CommittedTurn, ReadError, ReadTurn};
+use forge_projections::export::{job_of, project_of};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::collections::VecDeque;
@@ -47,9 +47,8 @@ impl Selection {
         let source = format!("/clusters/{}", rest.hub().cluster().hex());
         rest.hub().read(|world| {
             let chosen = turn.events().filter(|(index, event)| takes(*index, event));
-            let own = chosen.filter(|(index, event)| {
-                self.project.is_none_or(|p| project_of(*index, event, world) == Some(p))
-            });
+            let own = chosen
+                .filter(|(index, event)| self.project.is_none_or(|p| project_of(*index, event, world) == Some(p)));
             let shown = own.map(|(index, event)| render::cloud(&source, turn, index, event, world));
             shown.filter(|e| self.subject.as_ref().is_none_or(|s| e.subject.as_ref() == Some(s))).collect()
         })
@@ -231,7 +230,8 @@ impl Follow {
     }
 
     fn bye(&mut self) {
-        self.ready.push_back(Frame::default().event("bye").retry(RETRY_BYE).data(format!("{{\"index\":{}}}", self.cursor)));
+        self.ready
+            .push_back(Frame::default().event("bye").retry(RETRY_BYE).data(format!("{{\"index\":{}}}", self.cursor)));
         self.over = true;
     }
 }

@@ -1,6 +1,8 @@
 //! TLS for REST: a small CA of the cluster's own, and each node's certificate from it.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -105,7 +107,8 @@ impl RestCa {
         params.use_authority_key_identifier_extension = true;
         validity(&mut params);
         let certificate = params.signed_by(&key, &issuer).map_err(failed)?;
-        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|why| TlsError::Malformed { why: why.into() })?;
+        let key =
+            PrivateKeyDer::try_from(key.serialize_der()).map_err(|why| TlsError::Malformed { why: why.into() })?;
         RestTls::new(vec![certificate.der().clone()], key)
     }
 }
@@ -178,7 +181,9 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("a folder");
         RestCa::generate().and_then(|ca| ca.save(&folder)).expect("saves");
         let ca = RestCa::load(&folder).expect("loads");
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(folder.join(CA_KEY_FILE)).expect("there").permissions());
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(folder.join(CA_KEY_FILE)).expect("there").permissions(),
+        );
         assert_eq!(mode & 0o777, 0o600);
         std::fs::remove_dir_all(&folder).expect("removes");
         assert!(ca.issue(&["127.0.0.1".into(), "::1".into(), "hub.example.org".into()]).is_ok());

@@ -27,7 +27,9 @@ impl Wait {
     /// # Errors
     /// 400 if it cannot be read.
     pub fn of(call: &Call) -> Result<Option<Wait>, Refused> {
-        let asked = call.parsed("wait", |t| text::duration(t).or_else(|e| t.parse().map(|s: u64| DurationMs(s * 1000)).map_err(|_| e)))?;
+        let asked = call.parsed("wait", |t| {
+            text::duration(t).or_else(|e| t.parse().map(|s: u64| DurationMs(s * 1000)).map_err(|_| e))
+        })?;
         let preferred = call.headers.get_all("prefer").iter().filter_map(|v| v.to_str().ok());
         let preferred = preferred.flat_map(|v| v.split([',', ';'])).find_map(|p| p.trim().strip_prefix("wait="));
         let preferred = preferred.and_then(|s| s.trim().parse().ok()).map(|s: u64| DurationMs(s.saturating_mul(1000)));

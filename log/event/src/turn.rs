@@ -67,12 +67,12 @@ impl Turn {
 
     /// Position of its first event.
     pub fn first(&self) -> EventIndex {
-        EventIndex(self.expected.events + 1)
+        EventIndex(self.expected.events.saturating_add(1))
     }
 
     /// Position of its last event; the one before [`Turn::first`] if it holds none.
     pub fn last(&self) -> EventIndex {
-        EventIndex(self.expected.events + self.len())
+        EventIndex(self.expected.events.saturating_add(self.len()))
     }
 
     /// Its events with their positions, facts first.

@@ -18,8 +18,7 @@ impl World {
 
     pub(super) fn why_job(&self, id: JobId, job: &Job, names: bool) -> Why {
         if let Some(ended) = job.ended {
-            let detail = job.error.as_ref().map_or(String::new(), |e| format!(": {} ({})", e.code, e.detail));
-            return Why::new(Reason::JobOver, ended, format!("The job {}{detail}", job.state.name()));
+            return Why::new(Reason::JobOver, ended, over(job));
         }
         if job.stages.is_empty() {
             let since = job.running.map_or(EventIndex(id.0), |r| r.started);
@@ -80,9 +79,20 @@ impl World {
         if flying > 0 {
             let since = self.scheduler.leases.range_from(&LeaseId { job: id, shard: 0, attempt: 0 }).next();
             let since = since.filter(|(lease, _)| lease.job == id).map(|(_, lease)| lease.assigned);
-            return Why::new(Reason::Leased, since, format!("The last {flying} shards are leased to agents"));
+            return Why::new(Reason::Leased, since, format!("No shard waits; {flying} are leased to agents"));
         }
         let left = job.shard_count - job.closed_count;
         Why::new(Reason::WaitsForSeal, None, format!("All results are accepted; agents have to sign for {left} of them"))
+    }
+}
+
+/// How an ended job ended.
+fn over(job: &Job) -> String {
+    let (code, detail) = job.error.as_ref().map_or(("", ""), |e| (e.code.as_str(), e.detail.as_str()));
+    match job.state {
+        JobState::Cancelled if detail.is_empty() => "The job was cancelled".into(),
+        JobState::Cancelled => format!("The job was cancelled: {detail}"),
+        JobState::Failed => format!("The job failed, {code}: {detail}"),
+        _ => "The job succeeded".into(),
     }
 }

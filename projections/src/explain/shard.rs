@@ -118,7 +118,7 @@ impl World {
         let mut why = Why::new(code, since, headline);
         why.would_help = self.relaxations(required, &funnel);
         if code == Reason::BehindOtherJobs {
-            why.would_help.extend(self.higher_priority(job, work));
+            why.would_help.extend(self.higher_priority(id.job, job, work));
         }
         why.funnel = funnel.steps;
         why.agents = funnel.agents;
@@ -149,26 +149,23 @@ impl World {
         (Reason::NoFreeSlot, format!("Waiting: {busy}; {before} shards of the job stand before it"))
     }
 
-    /// Jobs of the same project and shape that are served first; at most 100.
-    fn jobs_ahead(&self, id: JobId, job: &Job, work: &Work) -> Vec<JobId> {
+    /// Jobs of the same project and shape that are served first, with their priority; at most 100.
+    fn jobs_ahead(&self, id: JobId, job: &Job, work: &Work) -> Vec<(u8, JobId)> {
         let from = (work.shape, job.project(), 0, JobId(0));
         let queue = self.scheduler.queue.range_from(&from).map(|(key, ())| *key).take(100);
         let ours = queue.take_while(|(shape, project, ..)| (*shape, *project) == (work.shape, job.project()));
-        ours.map(|(.., other)| other).take_while(|other| *other != id).collect()
+        ours.map(|(.., rank, other)| (9 - rank, other)).take_while(|(_, other)| *other != id).collect()
     }
 
-    fn higher_priority(&self, job: &Job, work: &Work) -> Option<Change> {
-        let priority = job.submitted.priority;
-        let from = (work.shape, job.project(), 0, JobId(0));
-        let queue = self.scheduler.queue.range_from(&from).map(|(key, ())| *key).take(100);
-        let passed = queue.filter(|(shape, project, rank, _)| {
-            (*shape, *project) == (work.shape, job.project()) && *rank == 9 - priority.min(9)
-        });
-        let passed: Vec<_> = passed.map(|(.., other)| other.to_string()).take(8).collect();
-        (priority < 9 && !passed.is_empty()).then(|| Change {
-            change: format!("priority {priority} -> {}", priority + 1),
+    /// The least priority that lets it pass another job.
+    fn higher_priority(&self, id: JobId, job: &Job, work: &Work) -> Option<Change> {
+        let ahead = self.jobs_ahead(id, job, work);
+        let (next, _) = ahead.last().filter(|(priority, _)| *priority < 9)?;
+        let passed = ahead.iter().filter(|(priority, _)| priority == next).map(|(_, other)| other.to_string());
+        Some(Change {
+            change: format!("priority {} -> {}", job.submitted.priority, next + 1),
             adds: None,
-            moves_ahead_of: passed,
+            moves_ahead_of: passed.take(8).collect(),
         })
     }
 }

@@ -146,7 +146,9 @@ fn banner(ready: &ready::Ready, agents: usize) {
     for (url, doors) in ready.urls.iter().zip(&ready.agents) {
         anstream::eprintln!("  ✓ hub     REST {url}   agents {doors}/udp");
     }
-    anstream::eprintln!("  ✓ agents  {agents} ready      ✓ project demo (1000000 credits), key saved to context \"dev\"");
+    anstream::eprintln!(
+        "  ✓ agents  {agents} ready      ✓ project demo (1000000 credits), key saved to context \"dev\""
+    );
     anstream::eprintln!(" Next:  forge submit monte_carlo samples=1e8 --wait");
 }
 

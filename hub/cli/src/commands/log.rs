@@ -133,7 +133,9 @@ async fn export(session: &Session, file: PathBuf, from: Option<u64>, to: Option<
     // Beside its place first: a cut export never looks like a whole one.
     let aside = file.with_extension("part");
     let written = async {
-        let mut out = std::io::BufWriter::new(std::fs::File::create(&aside).with_context(|| format!("creating {}", aside.display()))?);
+        let mut out = std::io::BufWriter::new(
+            std::fs::File::create(&aside).with_context(|| format!("creating {}", aside.display()))?,
+        );
         while let Some(chunk) = stream.next().await {
             out.write_all(&chunk.map_err(cut)?).context("writing the export")?;
         }

@@ -11,6 +11,7 @@ pub mod log;
 pub mod offline;
 pub mod project;
 pub mod provider;
+mod submit;
 
 use crate::args::{Cli, Command, Global};
 use crate::client::Client;
@@ -38,7 +39,9 @@ pub fn run(cli: Cli) -> Done {
         Command::Demo(options) => local::run_demo(&options),
         Command::Hub(verb) => local::run_hub(&global, verb),
         Command::Log(log::Verb::Verify { file }) => offline::run(global.output, &file, None, false),
-        Command::Log(log::Verb::Replay { file, until }) => offline::run(global.output, &file, until.map(EventIndex), true),
+        Command::Log(log::Verb::Replay { file, until }) => {
+            offline::run(global.output, &file, until.map(EventIndex), true)
+        }
         Command::Agent(verb) => local::run_agent(&global, verb),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "forge", &mut anstream::stdout());

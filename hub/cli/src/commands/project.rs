@@ -48,7 +48,9 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
     let (client, format) = (&session.client, session.global.output);
     match verb {
         Verb::List => output::list(format, &client.json(Ask::get("/v1/projects?limit=500")).await?, &FIELDS),
-        Verb::Show { id } => output::object(format, &client.json(Ask::get(format!("/v1/projects/{id}"))).await?, &FIELDS),
+        Verb::Show { id } => {
+            output::object(format, &client.json(Ask::get(format!("/v1/projects/{id}"))).await?, &FIELDS)
+        }
         Verb::Create { name, quota, weight } => {
             let mut body = json!({"name": name});
             if let Some(quota) = quota {

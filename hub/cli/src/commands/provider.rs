@@ -29,7 +29,9 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
     let (client, format) = (&session.client, session.global.output);
     match verb {
         Verb::List => output::list(format, &client.json(Ask::get("/v1/providers?limit=500")).await?, &FIELDS),
-        Verb::Show { id } => output::object(format, &client.json(Ask::get(format!("/v1/providers/{id}"))).await?, &FIELDS),
+        Verb::Show { id } => {
+            output::object(format, &client.json(Ask::get(format!("/v1/providers/{id}"))).await?, &FIELDS)
+        }
         Verb::Create { name } => {
             output::object(format, &client.json(Ask::post("/v1/providers", json!({"name": name}))).await?, &FIELDS);
         }

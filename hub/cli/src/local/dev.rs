@@ -6,10 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use forge_agent::{AgentConfig, AgentHandle, Fleet};
 use forge_api::key;
 use forge_event::*;
+use forge_hub::Hub;
 use forge_hub::config::{Listen, NodeFile, write_private};
 use forge_hub::init::{self, Settings};
 use forge_hub::node::Node;
-use forge_hub::Hub;
 use forge_projections::Command;
 use forge_protocol::message::{HubAddress, Secret};
 use forge_protocol::token::{Token, TokenKind};
@@ -204,11 +204,8 @@ async fn kept(data: &Path, hub: &Hub) -> Result<Kept> {
     };
     let id = KeyId::born_at(fact(hub, by, created).await?);
     let provider = ProviderId::born_at(fact(hub, by, ProviderCreated { name: "dev".into() }).await?);
-    let kept = Kept {
-        project: project.to_string(),
-        provider: provider.to_string(),
-        key: key::compose("dev", id, &secret),
-    };
+    let kept =
+        Kept { project: project.to_string(), provider: provider.to_string(), key: key::compose("dev", id, &secret) };
     write_private(&path, &serde_json::to_vec(&kept)?).with_context(|| format!("writing {}", path.display()))?;
     Ok(kept)
 }
@@ -236,4 +233,3 @@ async fn start_agents(options: &DevOptions, hub: &Hub, kept: &Kept) -> Result<Ve
     }
     Ok(agents)
 }
-

@@ -65,8 +65,7 @@ pub async fn init(
     flags: &ListenFlags,
     plain_rest: bool,
 ) -> Result<Made> {
-    let settings =
-        Settings { listen: flags.over(Listen::default()), advertise: flags.advertise.clone(), plain_rest };
+    let settings = Settings { listen: flags.over(Listen::default()), advertise: flags.advertise.clone(), plain_rest };
     let ca = data.join(forge_hub::rest::CA_FILE);
     match join {
         None => {

@@ -69,7 +69,11 @@ fn job(samples: u64, shard_cells: Option<u64>) -> Value {
 async fn play(options: &DemoOptions, folder: &Path, started: Instant) -> Result<Result<String, Failed>> {
     say("starting 3 hubs and 4 agents, each a process of its own …");
     let mut house = House::start(&folder.join("cluster"), 3, 4).await?;
-    say(&format!("ready after {:.1} s; submitting {} paths of a European call", started.elapsed().as_secs_f64(), options.samples));
+    say(&format!(
+        "ready after {:.1} s; submitting {} paths of a European call",
+        started.elapsed().as_secs_f64(),
+        options.samples
+    ));
     let id = house.submit(job(options.samples, None)).await?;
     wait_for(&house, &id, |j| percent(j) >= KILL_AT || is_final(j)).await?;
     let midway = house.job(&id).await?;
@@ -80,7 +84,10 @@ async fn play(options: &DemoOptions, folder: &Path, started: Instant) -> Result<
         return Ok(Err(Failed::new("job", format!("{id} {}: {}", done["state"], done["error"]), "expected succeeded")));
     }
     let (mut result, mut digest) = house.result(&id).await?;
-    say(&format!("{id} succeeded after {:.1} s; running it again from nothing on a single node", started.elapsed().as_secs_f64()));
+    say(&format!(
+        "{id} succeeded after {:.1} s; running it again from nothing on a single node",
+        started.elapsed().as_secs_f64()
+    ));
     let export = folder.join("demo.forge");
     std::fs::write(&export, house.export().await?).with_context(|| format!("writing {}", export.display()))?;
     drop(house);
@@ -143,26 +150,42 @@ fn judge(
     if digest != computed || done["result"]["digest"] != computed.as_str() {
         return Err(Failed::new("digest", format!("saw {digest}"), format!("expected {computed}")));
     }
-    let body: Value = serde_json::from_slice(result).map_err(|e| Failed::new("result", e.to_string(), "expected JSON"))?;
+    let body: Value =
+        serde_json::from_slice(result).map_err(|e| Failed::new("result", e.to_string(), "expected JSON"))?;
     let (price, stderr) = (body["mean"]["value"].as_f64(), body["stderr"]["value"].as_f64());
     let (Some(price), Some(stderr)) = (price, stderr) else {
         return Err(Failed::new("result", body.to_string(), "expected mean and stderr"));
     };
     let exact = black_scholes(&CALL);
-    say(&format!("price {price:.6} ± {stderr:.6}    Black–Scholes {exact:.6}    off by {:.2} standard errors", (price - exact) / stderr));
+    say(&format!(
+        "price {price:.6} ± {stderr:.6}    Black–Scholes {exact:.6}    off by {:.2} standard errors",
+        (price - exact) / stderr
+    ));
     if (price - exact).abs() > 4.0 * stderr {
-        return Err(Failed::new("price", format!("saw {price} ± {stderr}"), format!("expected {exact} within 4 standard errors")));
+        return Err(Failed::new(
+            "price",
+            format!("saw {price} ± {stderr}"),
+            format!("expected {exact} within 4 standard errors"),
+        ));
     }
-    let report = offline::check(export, None).map_err(|e| Failed::new("log", e.to_string(), "expected a readable export"))?;
+    let report =
+        offline::check(export, None).map_err(|e| Failed::new("log", e.to_string(), "expected a readable export"))?;
     let found: Value = serde_json::from_str(&report.replay_json()).unwrap_or_default();
-    say(&format!("the log replayed offline: {} events, {} decisions derived again", found["events"], found["decisions"]["rederived"]));
+    say(&format!(
+        "the log replayed offline: {} events, {} decisions derived again",
+        found["events"], found["decisions"]["rederived"]
+    ));
     if !report.is_ok() {
         let check = match found["error"]["code"].as_str() {
             Some("decision-differs" | "fact-refused") => "law",
             Some("ledger") => "ledger",
             _ => "log",
         };
-        return Err(Failed::new(check, format!("saw {}", found["error"]), "expected every decision derived again, 0 differ"));
+        return Err(Failed::new(
+            check,
+            format!("saw {}", found["error"]),
+            "expected every decision derived again, 0 differ",
+        ));
     }
     if found["ledger_sum"] != "0.000000" {
         return Err(Failed::new("ledger", format!("saw {}", found["ledger_sum"]), "expected 0.000000"));
@@ -196,7 +219,12 @@ async fn wait_for(house: &House, id: &str, until: impl Fn(&Value) -> bool) -> Re
             return Ok(job);
         }
         if Instant::now() > deadline {
-            return Err(anyhow!("{id} is still {} at {} % after {} s", job["state"], percent(&job), JOB_WAIT.as_secs()));
+            return Err(anyhow!(
+                "{id} is still {} at {} % after {} s",
+                job["state"],
+                percent(&job),
+                JOB_WAIT.as_secs()
+            ));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
