@@ -69,6 +69,7 @@ pub fn start(parts: Parts) -> Core {
         committed: committed.clone(),
         clock: clock.clone(),
         families,
+        metrics: metrics.clone(),
         requests: waiting,
         stop: stop.clone(),
     };

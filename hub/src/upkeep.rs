@@ -21,13 +21,15 @@ const SNAPSHOT_ENTRIES: u64 = 50_000;
 
 /// Runs until `stop`.
 pub async fn run(hub: Hub, stop: CancellationToken) {
+    // What a restart folds again is not counted again.
+    let mut counted = hub.read(|w| w.head);
     loop {
         tokio::select! { biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
         let status = hub.log().status();
-        measure(&hub);
+        measure(&hub, &mut counted);
         report_segments(&hub).await;
         snapshot_and_purge(&hub, &status).await;
         if hub.is_leader() {
@@ -37,8 +39,12 @@ pub async fn run(hub: Hub, stop: CancellationToken) {
     }
 }
 
-fn measure(hub: &Hub) {
-    let (events, sum) = hub.read(|w| (w.head.events, w.accounting.sum()));
+fn measure(hub: &Hub, counted: &mut Head) {
+    let (head, sum) = hub.read(|w| (w.head, w.accounting.sum()));
+    let events = head.events;
+    hub.metrics().turns.inc_by(head.turns - counted.turns);
+    hub.metrics().events.inc_by(events - counted.events);
+    *counted = head;
     hub.metrics().applied_index.set(events as i64);
     hub.metrics().ledger_sum.set(sum as i64);
 }

@@ -21,6 +21,9 @@ mod snapshot;
 mod store;
 mod types;
 
+/// Where the Raft library's own messages go in `tracing`, for filters.
+pub const RAFT_TARGET: &str = "openraft";
+
 pub use crate::log::{Appended, Fault, Log, MembershipError, NotReady, PurgeRefused, ReadError, ReadTurn, Refusal};
 pub use crate::log::{SealedSegment, SnapshotError, Ticket};
 pub use crate::machine::{CommittedTurn, Machine};

@@ -44,7 +44,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         ["node", folder] => return node(Path::new(folder)).await,
         ["enrol", folder, token] => match forge_agent::enrol(token, Path::new(folder)).await {
-            Ok(enrolled) => say(json!({"agent": enrolled.agent.to_string(), "provider": enrolled.provider.to_string()})),
+            Ok(enrolled) => {
+                say(json!({"agent": enrolled.agent.to_string(), "provider": enrolled.provider.to_string()}))
+            }
             Err(EnrolError::Refused(refusal)) => {
                 say(json!({"code": refusal.code()}));
                 return Ok(ExitCode::from(REFUSED_EXIT));

@@ -168,36 +168,54 @@ fn cut_short(log: &[u8]) {
 /// One decision changed, every hash after it computed anew: only deriving it again shows the forgery.
 fn rewritten(log: &[u8]) {
     let forgeries: [(&str, (Vec<u8>, u64)); 6] = [
-        ("an assignment goes to another agent", changed(log, |event| {
-            let Event::ShardAssigned(e) = event else { return false };
-            e.agent = AgentId(e.agent.0 + 1);
-            true
-        })),
-        ("a lease lives longer", changed(log, |event| {
-            let Event::ShardAssigned(e) = event else { return false };
-            e.deadline = e.deadline.after(DurationMs(1));
-            true
-        })),
-        ("a credit is counted twice", changed(log, |event| {
-            let Event::CreditAccrued(e) = event else { return false };
-            e.count *= 2;
-            true
-        })),
-        ("a credit goes to another provider", changed(log, |event| {
-            let Event::CreditAccrued(e) = event else { return false };
-            e.provider = ProviderId(e.provider.0 + 1);
-            true
-        })),
-        ("a verdict has another class", changed(log, |event| {
-            let Event::ResultAccepted(e) = event else { return false };
-            e.class = Class::Audited;
-            true
-        })),
-        ("a hold is smaller", changed(log, |event| {
-            let Event::CreditHeld(e) = event else { return false };
-            e.amount = Credits(e.amount.0 - 1);
-            true
-        })),
+        (
+            "an assignment goes to another agent",
+            changed(log, |event| {
+                let Event::ShardAssigned(e) = event else { return false };
+                e.agent = AgentId(e.agent.0 + 1);
+                true
+            }),
+        ),
+        (
+            "a lease lives longer",
+            changed(log, |event| {
+                let Event::ShardAssigned(e) = event else { return false };
+                e.deadline = e.deadline.after(DurationMs(1));
+                true
+            }),
+        ),
+        (
+            "a credit is counted twice",
+            changed(log, |event| {
+                let Event::CreditAccrued(e) = event else { return false };
+                e.count *= 2;
+                true
+            }),
+        ),
+        (
+            "a credit goes to another provider",
+            changed(log, |event| {
+                let Event::CreditAccrued(e) = event else { return false };
+                e.provider = ProviderId(e.provider.0 + 1);
+                true
+            }),
+        ),
+        (
+            "a verdict has another class",
+            changed(log, |event| {
+                let Event::ResultAccepted(e) = event else { return false };
+                e.class = Class::Audited;
+                true
+            }),
+        ),
+        (
+            "a hold is smaller",
+            changed(log, |event| {
+                let Event::CreditHeld(e) = event else { return false };
+                e.amount = Credits(e.amount.0 - 1);
+                true
+            }),
+        ),
     ];
     for (what, (bad, index)) in forgeries {
         let mut reader = Reader::new(&bad).expect("the forger made an archive");

@@ -1,6 +1,6 @@
 //! The agents' door: enrolment, pinned keys, and what becomes of leases when someone dies.
 
-use forge_agent::{AgentConfig, AgentHandle, AgentKey, Context, ExecError, Executor, Registry, Stored, Stopped};
+use forge_agent::{AgentConfig, AgentHandle, AgentKey, Context, ExecError, Executor, Registry, Stopped, Stored};
 use forge_protocol::Token;
 use forge_protocol::message::Secret;
 use forge_tests::*;
@@ -141,7 +141,8 @@ async fn assignments(client: &Client, job: &Job) -> Leases {
     let export = client.get("/v1/log/export?format=ndjson").await.is(200);
     let text = String::from_utf8(export.bytes.to_vec()).expect("lines of text");
     let events: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).expect("a line is JSON")).collect();
-    let of_job = |name: &'static str| events.iter().filter(move |e| e["type"] == name && e["subject"] == job.id.as_str());
+    let of_job =
+        |name: &'static str| events.iter().filter(move |e| e["type"] == name && e["subject"] == job.id.as_str());
     let runs = of_job("shard.assigned").flat_map(|e| e["data"]["shards"].as_array().expect("runs").clone());
     let assigned = runs.map(|r| r[1].as_u64().unwrap_or(0) - r[0].as_u64().unwrap_or(0) + 1).sum();
     let lost = of_job("lease.expired").count() + of_job("lease.revoked").count() + of_job("shard.requeued").count();

@@ -1,6 +1,6 @@
 //! Frozen formats have golden files, and every event type stands in one list of a turn and no other.
 
-use crate::tree::{TREE, root};
+use crate::tree::{File, TREE};
 use crate::{Fault, none};
 use forge_event::codec::{self, DecodeError, TURN_VERSION};
 use forge_event::event::RESERVED;
@@ -39,7 +39,10 @@ fn every_event_type_stands_in_one_list_and_is_refused_in_the_other() {
         };
         // A sample without shards is not canonical, which is asked last.
         let read = decoded(&right);
-        assert!(read.as_ref() == Ok(&right) || read == Err(DecodeError::NotCanonical), "{name} in its own list: {read:?}");
+        assert!(
+            read.as_ref() == Ok(&right) || read == Err(DecodeError::NotCanonical),
+            "{name} in its own list: {read:?}"
+        );
         assert_eq!(decoded(&wrong), Err(DecodeError::WrongList), "{name} stands in the wrong list");
     }
 }
@@ -67,41 +70,36 @@ fn event_names_are_those_that_were_promised() {
 }
 
 #[test]
-fn every_event_type_has_its_golden_file() {
-    let mut faults = Vec::new();
-    let stems = golden_stems(EVENT_GOLDENS);
-    for (name, _) in Event::TYPES {
-        if !stems.contains(*name) {
-            faults.push(Fault::of(EVENT_GOLDENS, format!("no golden file for `{name}`")));
-        }
-    }
-    none(faults);
+fn every_event_type_has_its_golden_bytes() {
+    let lines: Vec<&str> = below(EVENT_GOLDENS).flat_map(|f| f.text.lines()).collect();
+    let frozen = |name: &str| {
+        lines.iter().any(|l| l.strip_prefix(name).is_some_and(|hex| hex.len() > 1 && hex.starts_with(' ')))
+    };
+    let missing = Event::TYPES.iter().filter(|(name, _)| !frozen(name));
+    none(missing.map(|(name, _)| Fault::of(EVENT_GOLDENS, format!("no golden bytes for `{name}`"))).collect());
 }
 
-/// Names of a folder's files, without what follows the last dot.
-fn golden_stems(folder: &str) -> BTreeSet<String> {
-    let Ok(entries) = std::fs::read_dir(root().join(folder)) else { return BTreeSet::new() };
-    let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
-    names.map(|n| n.rsplit_once('.').map_or(n.clone(), |(stem, _)| stem.to_owned())).collect()
+/// Text files in a folder, or the file itself.
+fn below(place: &str) -> impl Iterator<Item = &'static File> {
+    let folder = format!("{place}/");
+    TREE.files.iter().filter(move |f| f.path.starts_with(&folder) || f.path == folder[..folder.len() - 1])
 }
 
 #[test]
 fn every_frozen_format_has_golden_bytes() {
-    // (format, the folder or file that holds its golden bytes)
+    // (format, where its golden bytes lie, what stands in them)
     let formats = [
-        ("events", EVENT_GOLDENS),
-        ("agent wire", "hub/protocol/tests/golden"),
-        ("REST bodies", "hub/api/tests/golden"),
-        ("snapshot", "log/tests/golden"),
-        ("archive segment", "log/tests/golden"),
-        ("family plans and results", "projections/adapters/tests/golden"),
-        ("OpenAPI description", "hub/openapi.json"),
+        ("archive", EVENT_GOLDENS, "header"),
+        ("agent wire", "hub/protocol/tests/golden", ""),
+        ("REST bodies", "hub/api/tests/golden", "\"id\""),
+        ("snapshot", "log/tests/golden", "snapshot"),
+        ("state of a snapshot", "projections/tests/golden", ""),
+        ("plans and results of families", "projections/adapters/tests/golden", ""),
+        ("OpenAPI description", "hub/openapi.json", "\"openapi\""),
     ];
     let mut faults = Vec::new();
-    for (format, place) in formats {
-        let holds = |path: &str| path == place || path.starts_with(&format!("{place}/"));
-        let binary = std::fs::read_dir(root().join(place)).is_ok_and(|mut entries| entries.next().is_some());
-        if !binary && !TREE.files.iter().any(|f| holds(&f.path)) {
+    for (format, place, holds) in formats {
+        if !below(place).any(|f| !f.text.is_empty() && f.text.contains(holds)) {
             faults.push(Fault::of(place, format!("holds no golden bytes of the frozen format `{format}`")));
         }
     }

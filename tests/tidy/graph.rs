@@ -87,7 +87,8 @@ fn rooms_know_only_whom_they_may() {
     for (folder, room) in PURE {
         let pure: Vec<&str> = PURE.iter().map(|(_, name)| *name).collect();
         let manifest = format!("{folder}/Cargo.toml");
-        let impure = reaches(room, false).into_iter().filter(|n| n.starts_with("forge-") && !pure.contains(&n.as_str()));
+        let impure =
+            reaches(room, false).into_iter().filter(|n| n.starts_with("forge-") && !pure.contains(&n.as_str()));
         faults.extend(impure.map(|name| Fault::of(&manifest, format!("the pure {room} depends on {name}"))));
     }
     none(faults);

@@ -91,7 +91,8 @@ fn no_file_names_a_machine() {
             for mark in &marks {
                 let starts_path = line.match_indices(mark.as_str()).any(|(p, _)| {
                     let before = line[..p].chars().next_back();
-                    before.is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '/' | '_' | '-' | '.' | '}' | '$' | ')')))
+                    before
+                        .is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '/' | '_' | '-' | '.' | '}' | '$' | ')')))
                 });
                 if starts_path {
                     faults.push(Fault::at(&file.path, at + 1, format!("names a path of some machine ({mark}…)")));

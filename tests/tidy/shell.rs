@@ -55,7 +55,9 @@ fn the_hub_has_one_clock_and_one_source_of_chance() {
     // Tokio's Instant is for deadlines: it stands still when the simulation says so. The standard one never does.
     for source in sources {
         let std_instant = words(&source.shipped, "Instant::now").filter(|_| names_std_instant(&source.shipped));
-        faults.extend(std_instant.map(|(line, _)| Fault::at(&source.path, line, "`std::time::Instant::now`: use tokio's")));
+        faults.extend(
+            std_instant.map(|(line, _)| Fault::at(&source.path, line, "`std::time::Instant::now`: use tokio's")),
+        );
     }
     none(faults);
 }

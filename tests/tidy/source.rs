@@ -122,8 +122,8 @@ pub fn words<'c>(code: &'c str, word: &'c str) -> impl Iterator<Item = (usize, u
         let after = code[at + word.len()..].chars().next();
         let first = word.chars().next();
         let last = word.chars().next_back();
-        let alone = !(part(first) && part(before)) && !(part(last) && part(after));
-        alone.then(|| (line(code, at), at))
+        let within = (part(first) && part(before)) || (part(last) && part(after));
+        (!within).then(|| (line(code, at), at))
     })
 }
 

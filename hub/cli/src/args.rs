@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[command(name = "forge", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   forge dev                                    an embedded hub with agents
-  forge submit monte_carlo samples=1e8 --wait  a job, and wait for its result
+  forge submit monte_carlo model=pi samples=1e8 --wait  a job, and wait for its result
   forge explain last                           why it waits
   forge log export all.forge && forge log verify all.forge")]
 pub struct Cli {

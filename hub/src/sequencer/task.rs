@@ -3,15 +3,18 @@
 use super::machine::{Answer, Machine};
 use crate::clock::Clock;
 use crate::committed::CommittedWorld;
+use crate::metrics::Metrics;
 use forge_event::{LeaderStarted, NodeId, Term};
-use forge_log::{Appended, Log, Refusal, Ticket};
+use forge_log::{Appended, Log, Refusal};
 use forge_projections::agents::GRACE;
 use forge_projections::{Command, CommandError, Families, World};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -36,11 +39,14 @@ pub struct Sequencer {
     pub committed: Arc<CommittedWorld>,
     pub clock: Clock,
     pub families: &'static dyn Families,
+    pub metrics: Arc<Metrics>,
     pub requests: mpsc::Receiver<Request>,
     pub stop: CancellationToken,
 }
 
 type Waiting = oneshot::Sender<Answer>;
+/// Appends under way, oldest first, with how long each took.
+type Tickets = FuturesOrdered<BoxFuture<'static, (Appended, Duration)>>;
 
 /// Runs until `stop`: sequences whenever this node leads, refuses while it does not.
 pub async fn run(mut sequencer: Sequencer) {
@@ -86,15 +92,15 @@ async fn lead(sequencer: &mut Sequencer, term: Term) {
     }
     info!(node = %sequencer.node, term, head = world.head.events, "leading");
     let mut machine: Machine<Waiting> = Machine::new(world);
-    let mut tickets: FuturesOrdered<Ticket> = FuturesOrdered::new();
+    let mut tickets = Tickets::new();
     start_term(sequencer, &mut machine, term);
     while !(machine.is_broken() && machine.in_flight() == 0) {
         seal(sequencer, &mut machine, &mut tickets, term);
-        answer(&mut machine);
+        answer(sequencer, &mut machine);
         let wake = machine.wake_at().map(|at| Duration::from_millis(at.since(sequencer.clock.now()).0));
         tokio::select! { biased;
             () = sequencer.stop.cancelled() => break,
-            Some(outcome) = tickets.next() => settle(&mut machine, outcome),
+            Some(outcome) = tickets.next() => settle(sequencer, &mut machine, outcome),
             request = sequencer.requests.recv(), if machine.has_room() => {
                 let Some(request) = request else { break };
                 take(sequencer, &mut machine, request);
@@ -111,10 +117,10 @@ async fn lead(sequencer: &mut Sequencer, term: Term) {
         }
     }
     while let Some(outcome) = tickets.next().await {
-        settle(&mut machine, outcome);
+        settle(sequencer, &mut machine, outcome);
     }
     machine.abandon(CommandError::NoLeader);
-    answer(&mut machine);
+    answer(sequencer, &mut machine);
     debug!(node = %sequencer.node, term, "no longer sequencing");
 }
 
@@ -133,15 +139,19 @@ fn take(sequencer: &Sequencer, machine: &mut Machine<Waiting>, request: Request)
     machine.submit(request.command, request.answer, sequencer.clock.now(), salt, sequencer.families);
 }
 
-fn seal(sequencer: &Sequencer, machine: &mut Machine<Waiting>, tickets: &mut FuturesOrdered<Ticket>, term: Term) {
+fn seal(sequencer: &Sequencer, machine: &mut Machine<Waiting>, tickets: &mut Tickets, term: Term) {
     while let Some(sealed) = machine.seal(sequencer.clock.now(), || sequencer.clock.random(), sequencer.families) {
-        tickets.push_back(sequencer.log.append(term, sealed.frame));
+        let (ticket, since) = (sequencer.log.append(term, sealed.frame), Instant::now());
+        tickets.push_back(Box::pin(async move { (ticket.await, since.elapsed()) }));
     }
 }
 
-fn settle(machine: &mut Machine<Waiting>, outcome: Appended) {
+fn settle(sequencer: &Sequencer, machine: &mut Machine<Waiting>, (outcome, took): (Appended, Duration)) {
     match outcome {
-        Appended::Committed { .. } => machine.committed(),
+        Appended::Committed { .. } => {
+            sequencer.metrics.commit.record(took);
+            machine.committed();
+        }
         Appended::Refused(refusal) => {
             warn!(?refusal, "a turn was refused");
             machine.not_committed(match refusal {
@@ -156,8 +166,10 @@ fn settle(machine: &mut Machine<Waiting>, outcome: Appended) {
     }
 }
 
-fn answer(machine: &mut Machine<Waiting>) {
+fn answer(sequencer: &Sequencer, machine: &mut Machine<Waiting>) {
     for (waiting, answer) in machine.take_answers() {
+        let metrics = &sequencer.metrics;
+        if answer.is_ok() { &metrics.commands } else { &metrics.commands_refused }.inc();
         // Who stopped waiting finds the outcome in the log.
         let _ = waiting.send(answer);
     }

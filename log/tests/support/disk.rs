@@ -24,6 +24,17 @@ struct Platter {
     dead: bool,
 }
 
+impl Platter {
+    /// What was synced at `at`; zeros behind the end.
+    fn copy_synced(&self, at: usize, out: &mut [u8]) {
+        let there = self.synced.len().saturating_sub(at).min(out.len());
+        out.fill(0);
+        if there > 0 {
+            out[..there].copy_from_slice(&self.synced[at..at + there]);
+        }
+    }
+}
+
 impl VirtualDisk {
     pub fn new(seed: u64) -> VirtualDisk {
         let rng = StdRng::seed_from_u64(seed);
@@ -60,7 +71,7 @@ impl VirtualDisk {
             }
             platter.synced[at..at + keep].copy_from_slice(&bytes[..keep]);
         }
-        platter.length = platter.synced.len().min(platter.length.max(platter.synced.len()));
+        platter.length = platter.synced.len();
         platter.fuse = None;
         platter.dead = false;
     }
@@ -118,11 +129,7 @@ impl redb::StorageBackend for VirtualDisk {
             let (now, later) = rest.split_at_mut(step);
             match platter.pending.get(&sector) {
                 Some(bytes) => now.copy_from_slice(&bytes[within..within + step]),
-                None => {
-                    for (i, byte) in now.iter_mut().enumerate() {
-                        *byte = platter.synced.get(at + i).copied().unwrap_or(0);
-                    }
-                }
+                None => platter.copy_synced(at, now),
             }
             at += step;
             rest = later;
@@ -166,8 +173,8 @@ impl redb::StorageBackend for VirtualDisk {
             let step = rest.len().min(SECTOR - within);
             let (now, later) = rest.split_at(step);
             if !platter.pending.contains_key(&sector) {
-                let from = sector * SECTOR;
-                let bytes = (from..from + SECTOR).map(|i| platter.synced.get(i).copied().unwrap_or(0)).collect();
+                let mut bytes = vec![0; SECTOR];
+                platter.copy_synced(sector * SECTOR, &mut bytes);
                 platter.pending.insert(sector, bytes);
             }
             if let Some(bytes) = platter.pending.get_mut(&sector) {

@@ -34,7 +34,8 @@ async fn every_route_refuses_a_caller_without_a_good_key() {
     let mut misspelt = good.clone();
     let last = misspelt.pop().expect("a key has characters");
     misspelt.push(if last == 'a' { 'b' } else { 'a' });
-    let revoked = house.client().post("/v1/keys", json!({"project": "p4", "label": "r", "scopes": ["jobs:read"]})).await;
+    let revoked =
+        house.client().post("/v1/keys", json!({"project": "p4", "label": "r", "scopes": ["jobs:read"]})).await;
     let (id, revoked) = (revoked.text("id"), revoked.text("key"));
     house.client().delete(&format!("/v1/keys/{id}")).await.is(200);
     for (method, path, _) in guarded(&house).await {
@@ -99,4 +100,41 @@ async fn health_and_documents_need_no_key() {
     let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
     assert!(text.contains("http_server_requests") && text.trim_end().ends_with("# EOF"), "{text}");
     assert_eq!(anyone.get("/nothing/here").await.is(404).problem(), "not-found");
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_log_nor_in_a_nodes_files_nor_in_its_metrics() {
+    let mut house = House::found().await;
+    let key = house.key("p4", &["jobs:read"]).await;
+    let provider = house.provider().await;
+    let token = house.agent_token(&provider).await;
+    let invite = house.client().post("/v1/cluster/members", json!({})).await.is(201).text("token");
+    house.enrol(&token).await;
+    let secret = |key: &str| forge_api::key::parse(key).expect("a key").secret;
+    let parsed = |token: &str| token.parse::<forge_protocol::Token>().expect("a token").secret.0;
+    let secrets = [secret(&key), secret(&house.admin_key), parsed(&token), parsed(&invite)];
+    let texts = [key.as_bytes(), house.admin_key.as_bytes(), token.as_bytes(), invite.as_bytes()];
+    let canaries: Vec<&[u8]> = secrets.iter().map(|s| &s[..]).chain(texts).collect();
+
+    let mut places = vec![("the export".to_owned(), house.export(&house.client()).await)];
+    for path in ["/v1/log/export?format=ndjson", "/metrics", "/v1/keys", "/v1/events"] {
+        places.push((path.to_owned(), house.client().get(path).await.is(200).bytes.to_vec()));
+    }
+    for file in files(std::path::Path::new(house.folder_of("n1"))) {
+        // The one place where the first key is meant to lie.
+        if !file.ends_with("admin.key") {
+            places.push((file.display().to_string(), std::fs::read(&file).expect("a file can be read")));
+        }
+    }
+    assert!(places.len() > 6);
+    for (place, bytes) in places {
+        let found = canaries.iter().any(|c| bytes.windows(c.len()).any(|w| w == *c));
+        assert!(!found, "a secret lies in {place}");
+    }
+}
+
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder can be listed");
+    let paths = entries.map(|e| e.expect("an entry").path());
+    paths.flat_map(|p| if p.is_dir() { files(&p) } else { vec![p] }).collect()
 }

@@ -30,7 +30,10 @@ async fn every_post_refuses_a_field_it_does_not_know_and_points_at_it() {
         let answer = client.post(&path, bad).await.is(422);
         assert_eq!(answer.problem(), "unknown-field", "{path}");
         let errors = answer.json()["errors"].clone();
-        assert_eq!((errors[0]["pointer"].as_str(), errors[0]["code"].as_str()), (Some("#/surprise"), Some("unknown-field")));
+        assert_eq!(
+            (errors[0]["pointer"].as_str(), errors[0]["code"].as_str()),
+            (Some("#/surprise"), Some("unknown-field"))
+        );
     }
 }
 

@@ -56,10 +56,14 @@ async fn foreign_objects_and_missing_ones_look_the_same_on_every_route() {
         let seen = stranger.send(method.clone(), there, &[], body.clone()).await;
         let unseen = stranger.send(method.clone(), nowhere, &[], body).await;
         // Without a scope the answer is 403 for every id; with it, 404.
-        assert!(matches!((seen.status, seen.problem().as_str()), (404, "not-found") | (403, "forbidden")), "{method} {there}");
+        assert!(
+            matches!((seen.status, seen.problem().as_str()), (404, "not-found") | (403, "forbidden")),
+            "{method} {there}"
+        );
         let at = |path: &str| path.split('/').nth(3).expect("the id").to_owned();
         assert_eq!(gist(&seen, &at(there)), gist(&unseen, &at(nowhere)), "{method} {there} tells that it exists");
-        let owned = there.starts_with("/v1/jobs") || there.starts_with("/v1/shards") || there.starts_with("/v1/projects");
+        let owned =
+            there.starts_with("/v1/jobs") || there.starts_with("/v1/shards") || there.starts_with("/v1/projects");
         assert!(!owned || seen.status == 404, "{method} {there}");
     }
 }
@@ -80,7 +84,11 @@ async fn lists_streams_and_books_show_the_own_project_only() {
     let births: Vec<&str> = births.collect();
     assert_eq!(births, ["hub.forge.project.created.v1", "hub.forge.key.created.v1"], "its own birth and its key's");
     let summary = stranger.get("/v1/jobs/summary").await.is(200);
-    assert!(!String::from_utf8_lossy(&summary.bytes).contains('1') || summary.json()["states"].is_null(), "{}", summary.json());
+    assert!(
+        !String::from_utf8_lossy(&summary.bytes).contains('1') || summary.json()["states"].is_null(),
+        "{}",
+        summary.json()
+    );
     let projects = stranger.get("/v1/projects").await.is(200).json();
     assert_eq!(projects["data"].as_array().map(Vec::len), Some(1), "{projects}");
     let books = stranger.get("/v1/ledger/accounts").await.is(200).json();
@@ -88,7 +96,8 @@ async fn lists_streams_and_books_show_the_own_project_only() {
     assert!(accounts.clone().all(|a| a == format!("project:{other}:available")), "{books}");
     assert_eq!(stranger.get("/v1/ledger/accounts?all=true").await.status, 403);
     assert_eq!(stranger.get(&format!("/v1/events?subject={}", job.id)).await.is(404).problem(), "not-found");
-    for path in ["/v1/log", "/v1/log/1", "/v1/log/export", "/v1/state/digest", "/v1/cluster", "/v1/agents", "/v1/keys"] {
+    for path in ["/v1/log", "/v1/log/1", "/v1/log/export", "/v1/state/digest", "/v1/cluster", "/v1/agents", "/v1/keys"]
+    {
         assert_eq!(stranger.get(path).await.is(403).problem(), "forbidden", "{path}");
     }
     for path in ["/v1/jobs", "/v1/jobs/summary", "/v1/events", "/v1/ledger/accounts"] {

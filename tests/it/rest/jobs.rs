@@ -73,7 +73,10 @@ async fn a_project_without_credits_is_told_the_numbers() {
     match job.status {
         201 => {
             let ended = Job { id: job.text("id") }.ended(&client).await;
-            assert_eq!((ended["state"].as_str(), ended["error"]["code"].as_str()), (Some("failed"), Some("quota-exceeded")));
+            assert_eq!(
+                (ended["state"].as_str(), ended["error"]["code"].as_str()),
+                (Some("failed"), Some("quota-exceeded"))
+            );
         }
         _ => assert_eq!(job.is(409).problem(), "quota-exceeded"),
     }
@@ -122,7 +125,10 @@ async fn a_waiting_read_answers_when_the_job_ends_or_the_time_passes() {
     let job = Job::submit(&client, null(20, 0)).await;
     let path = format!("/v1/jobs/{}", job.id);
     let passed = client.get(&format!("{path}?wait=1s&until=terminal")).await.is(200);
-    assert_eq!((passed.json()["meta"]["timed_out"].as_bool(), passed.header("preference-applied")), (Some(true), Some("wait=1")));
+    assert_eq!(
+        (passed.json()["meta"]["timed_out"].as_bool(), passed.header("preference-applied")),
+        (Some(true), Some("wait=1"))
+    );
     house.agents(1, 1).await;
     let headers = [("prefer", "wait=30")];
     let ended = client.send(Method::GET, &format!("{path}?until=terminal"), &headers, None).await.is(200);

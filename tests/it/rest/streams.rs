@@ -21,7 +21,10 @@ async fn a_stream_gives_every_event_of_a_job_once_in_order_and_ends() {
         let event = frame.json();
         assert_eq!(event["type"], format!("hub.forge.{}.v1", frame.event));
         assert_eq!(event["id"], frame.id.map(|i| i.to_string()).unwrap_or_default());
-        assert_eq!((event["specversion"].as_str(), event["datacontenttype"].as_str()), (Some("1.0"), Some("application/json")));
+        assert_eq!(
+            (event["specversion"].as_str(), event["datacontenttype"].as_str()),
+            (Some("1.0"), Some("application/json"))
+        );
     }
     // History gives the same as what was seen live.
     let mut later = Stream::open(&client, &path, None).await;
@@ -31,7 +34,9 @@ async fn a_stream_gives_every_event_of_a_job_once_in_order_and_ends() {
     let mut next = format!("/v1/jobs/{}/events?limit=7", job.id);
     loop {
         let page = client.get(&next).await.is(200).json();
-        paged.extend(page["data"].as_array().expect("a list").iter().filter_map(|e| e["id"].as_str().map(str::to_owned)));
+        paged.extend(
+            page["data"].as_array().expect("a list").iter().filter_map(|e| e["id"].as_str().map(str::to_owned)),
+        );
         let Some(token) = page["next_page_token"].as_str() else { break };
         next = format!("/v1/jobs/{}/events?limit=7&page_token={token}", job.id);
     }

@@ -6,7 +6,7 @@ use super::{Done, Session};
 use crate::client::{Ask, path};
 use crate::fail::{Failure, exit_of_state};
 use crate::output::{self, Format, column, state, text, wide};
-use crate::{ids, sugar, watch};
+use crate::{ids, watch};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};

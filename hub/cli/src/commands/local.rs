@@ -99,8 +99,9 @@ pub enum AgentVerb {
 
 /// Programs that stay log to stderr; `FORGE_LOG` says how much.
 fn speak(verbose: bool) {
-    let default = if verbose { "info,audit=info" } else { "warn,audit=warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FORGE_LOG").unwrap_or_else(|_| default.into());
+    let (all, raft) = if verbose { ("info", "warn") } else { ("warn", "error") };
+    let default = format!("{all},audit={all},{}={raft}", forge_log::RAFT_TARGET);
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FORGE_LOG").unwrap_or_else(|_| default.as_str().into());
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
@@ -149,7 +150,7 @@ fn banner(ready: &ready::Ready, agents: usize) {
     anstream::eprintln!(
         "  ✓ agents  {agents} ready      ✓ project demo (1000000 credits), key saved to context \"dev\""
     );
-    anstream::eprintln!(" Next:  forge submit monte_carlo samples=1e8 --wait");
+    anstream::eprintln!(" Next:  forge submit monte_carlo model=pi samples=1e8 --wait");
 }
 
 /// Runs the demo.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  forge job submit monte_carlo samples=1e8 --wait
+  forge job submit monte_carlo model=pi samples=1e8 --wait
   forge job submit monte_carlo model=european spot=100 strike=105 rate=0.05 dividend_yield=0 volatility=0.2 maturity=1 option=call samples=1e7
   forge job submit null shards=1000 --priority 9 --label team=ocean
   forge job submit --spec job.json")]
