@@ -154,6 +154,27 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
+    /// `UPDATE_GOLDEN=1` writes it anew: until the first release, in one deliberate commit.
+    #[test]
+    fn the_bytes_of_a_snapshot_file_are_frozen() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let files: Arc<dyn Files> = Arc::new(RealFiles::new(folder.path().to_owned()));
+        let members = StoredMembershipForm {
+            log_id: Some(LogIdForm { term: 1, index: 4 }),
+            members: MembershipForm { configs: vec![[1, 2].into()], nodes: vec![(1, "a:1".into()), (2, "b:2".into())] },
+        };
+        let head = Head { turns: 5, events: 9, digest: forge_event::Digest([3; 32]) };
+        let head = SnapshotHead::new(Some(LogIdForm { term: 3, index: 9 }), members, head, [7; 32], 5);
+        let file = SnapshotFile::write(files.clone(), &head, b"state").expect("written");
+        let bytes = files.read_at(&file.name, 0, 1 << 20).expect("readable");
+        let line = format!("snapshot {}\n", forge_event::digest::hex(&bytes));
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/snapshot.txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(golden, &line).expect("the golden folder is there");
+        }
+        assert_eq!(std::fs::read_to_string(golden).expect("it is checked in"), line);
+    }
+
     #[test]
     fn no_flipped_bit_and_no_cut_of_a_snapshot_is_read() {
         let folder = tempfile::tempdir().expect("a folder for the test");

@@ -7,6 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use forge_event::Digest;
+use forge_event::codec::Buffered;
 use serde::{Deserialize, Serialize};
 
 /// Items a chunk holds at the most.
@@ -206,22 +207,11 @@ impl<K: Ord + Clone + Serialize, V: Clone + Serialize> CowMap<K, V> {
 
 /// Digest of a value's canonical bytes.
 pub fn digest_of<T: Serialize + ?Sized>(value: &T) -> Digest {
-    struct Sink(blake3::Hasher);
-    impl postcard::ser_flavors::Flavor for Sink {
-        type Output = Digest;
-        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-            self.0.update(&[byte]);
-            Ok(())
-        }
-        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-            self.0.update(bytes);
-            Ok(())
-        }
-        fn finalize(self) -> postcard::Result<Digest> {
-            Ok(Digest(*self.0.finalize().as_bytes()))
-        }
-    }
-    postcard::serialize_with_flavor(value, Sink(blake3::Hasher::new())).expect("state can always be written")
+    let update = |hasher: &mut blake3::Hasher, bytes: &[u8]| {
+        hasher.update(bytes);
+    };
+    let hasher = postcard::serialize_with_flavor(value, Buffered::new(blake3::Hasher::new(), update));
+    Digest(*hasher.expect("state can always be written").finalize().as_bytes())
 }
 
 #[cfg(test)]

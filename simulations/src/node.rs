@@ -119,10 +119,6 @@ impl Cluster {
         lock(&self.0.rooms)[&node].storage.clone()
     }
 
-    pub fn is_up(&self, node: u64) -> bool {
-        lock(&self.0.rooms)[&node].running.is_some()
-    }
-
     /// The node that leads as far as any living node knows of itself; the one of the highest term.
     pub fn leader(&self) -> Option<u64> {
         let rooms = lock(&self.0.rooms);

@@ -1,14 +1,49 @@
 //! The law of the turn, checked on logs that a hub left, and on logs that somebody changed.
 
+use ed25519_dalek::{Signature, VerifyingKey};
 use forge_adapters::Registry;
 use forge_event::archive::{self, Header, Reader, Trailer};
 use forge_event::*;
 use forge_projections::replay::{FaultCode, Options, Report, Verifier};
 use forge_tests::*;
 use serde_json::{Value, json};
+use std::path::Path;
 
 fn verify(log: &[u8]) -> Report {
-    Verifier::new(log, &Registry, Options { recheck: true, ..Options::default() }).finish()
+    let seal = |key: &[u8; 32], message: &[u8], signature: &[u8; 64]| {
+        let key = VerifyingKey::from_bytes(key);
+        key.is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+    };
+    Verifier::new(log, &Registry, Options { recheck: true, ..Options::default() }).sealed_by(&seal).finish()
+}
+
+/// A log of an earlier day and what it folds to, as this and every later program must find it.
+///
+/// `UPDATE_GOLDEN=1` writes both anew from a hub of today: until the first release, in one deliberate commit.
+#[tokio::test]
+async fn the_golden_log_is_derived_again_and_folds_to_the_golden_state() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let (log_file, state_file) = (folder.join("log.forge"), folder.join("state.json"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let log = log_of_a_hub().await.0;
+        std::fs::write(&log_file, &log).expect("the golden folder is there");
+        std::fs::write(&state_file, state_of(&log) + "\n").expect("the golden folder is there");
+    }
+    let log = std::fs::read(&log_file).expect("the golden log is checked in");
+    let golden = std::fs::read_to_string(&state_file).expect("the golden state is checked in");
+    assert_eq!(state_of(&log), golden.trim_end());
+}
+
+/// What a log folds to: the replay's report, and the digest of the state as a snapshot holds it.
+fn state_of(log: &[u8]) -> String {
+    let report = verify(log);
+    assert_eq!(report.fault, None);
+    let mut state: Value = serde_json::from_str(&report.replay_json()).expect("a report is JSON");
+    let frozen = postcard::to_stdvec(&report.world).expect("a world can be written");
+    state["snapshot_state"] = json!({"bytes": frozen.len(), "digest": Digest::of(&frozen).to_string()});
+    let thawed: forge_projections::World = postcard::from_bytes(&frozen).expect("a written world can be read");
+    assert_eq!(thawed.state_digest(), report.world.state_digest());
+    serde_json::to_string_pretty(&state).expect("JSON can be written")
 }
 
 /// A log with everything in it: two kinds of jobs, one cancelled, an agent that left.
@@ -74,16 +109,17 @@ impl Genesis for Head {
     }
 }
 
-/// The log with the first decision that `change` takes changed by it: the log and the decision's index.
+/// The log with the first event that `change` takes changed by it: the log and the event's index.
 fn changed(log: &[u8], mut change: impl FnMut(&mut Event) -> bool) -> (Vec<u8>, u64) {
     let (header, mut turns) = turns(log);
     for turn in &mut turns {
-        let first = turn.first().0 + turn.facts.len() as u64;
-        if let Some(at) = turn.decisions.iter_mut().position(&mut change) {
+        let first = turn.first().0;
+        let mut events = turn.facts.iter_mut().map(|f| &mut f.event).chain(&mut turn.decisions);
+        if let Some(at) = events.position(&mut change) {
             return (forged(header, turns), first + at as u64);
         }
     }
-    panic!("the log has no such decision");
+    panic!("the log has no such event");
 }
 
 #[tokio::test]
@@ -165,7 +201,7 @@ fn cut_short(log: &[u8]) {
     assert!(verify(&longer).fault.is_some());
 }
 
-/// One decision changed, every hash after it computed anew: only deriving it again shows the forgery.
+/// One event changed, every hash after it computed anew: only deriving it again shows the forgery.
 fn rewritten(log: &[u8]) {
     let forgeries: [(&str, (Vec<u8>, u64)); 6] = [
         (
@@ -217,6 +253,13 @@ fn rewritten(log: &[u8]) {
             }),
         ),
     ];
+    let (sealed, index) = changed(log, |event| {
+        let Event::ResultsSealed(e) = event else { return false };
+        e.signature[1][0] ^= 1;
+        true
+    });
+    let fault = verify(&sealed).fault.expect("a seal that nobody signed is noticed");
+    assert_eq!((fault.code, fault.index.0), (FaultCode::BadSeal, index), "{fault:?}");
     for (what, (bad, index)) in forgeries {
         let mut reader = Reader::new(&bad).expect("the forger made an archive");
         assert!(std::iter::from_fn(|| reader.next()).all(|step| step.is_ok()), "{what}: every hash fits");

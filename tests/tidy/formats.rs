@@ -93,7 +93,7 @@ fn every_frozen_format_has_golden_bytes() {
         ("agent wire", "hub/protocol/tests/golden", ""),
         ("REST bodies", "hub/api/tests/golden", "\"id\""),
         ("snapshot", "log/tests/golden", "snapshot"),
-        ("state of a snapshot", "projections/tests/golden", ""),
+        ("state of a snapshot", "tests/golden", "snapshot_state"),
         ("plans and results of families", "projections/adapters/tests/golden", ""),
         ("OpenAPI description", "hub/openapi.json", "\"openapi\""),
     ];

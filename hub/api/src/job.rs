@@ -4,6 +4,7 @@ use crate::text;
 use forge_event::*;
 use forge_projections::World;
 use forge_projections::accounting::Account;
+use forge_projections::decide::matches;
 use forge_projections::jobs::{Job as Known, JobState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -182,18 +183,25 @@ fn plan_digest(job: &Known) -> Option<Digest> {
     }
 }
 
+/// The reason as far as it can be told at a glance; the code names are those of `explain`.
 fn waiting_reason(id: JobId, job: &Known, world: &World) -> Option<WaitingReason> {
     let since = job.updated_at.to_string();
-    let reason =
-        |code: &str, text: &str| Some(WaitingReason { code: code.into(), text: text.into(), since: since.clone() });
+    let reason = |code: &str, text: &str| WaitingReason { code: code.into(), text: text.into(), since };
     if world.jobs.waiting_for_credits.contains(&(job.project(), id)) {
-        return reason("no-credits", "waiting for credits: the project's available credits do not cover the job");
+        let text = "waiting for credits: the project's available credits do not cover the job";
+        return Some(reason("waiting-for-credits", text));
     }
-    match job.state {
-        JobState::Queued if world.agents.sessions.is_empty() => reason("no-agents", "no agent is connected"),
-        JobState::Queued => reason("no-free-slot", "waiting for a matching agent with room; explain says which"),
-        _ => None,
+    if job.state != JobState::Queued {
+        return None;
     }
+    let required = &job.submitted.requirements;
+    Some(if world.agents.sessions.is_empty() {
+        reason("no-agents", "no agent is connected")
+    } else if !world.scheduler.classes.iter().any(|class| matches(class, required)) {
+        reason("no-matching-agent", "no agent meets the requirements; explain says which one excludes them")
+    } else {
+        reason("no-free-slot", "waiting for a matching agent with room; explain says for which")
+    })
 }
 
 /// `GET /v1/jobs/summary`: counts.

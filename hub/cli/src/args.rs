@@ -1,6 +1,6 @@
 //! The command line. One screen of help a level.
 
-use crate::commands::{agents, cluster, context, job, key, ledger, local, log, project, provider};
+use crate::commands::{agents, bench, cluster, context, job, key, ledger, local, log, project, provider};
 use crate::output::{Colour, Format};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -94,6 +94,15 @@ pub enum Command {
     /// Contexts: which hub, which key
     #[command(subcommand)]
     Context(context::Verb),
+    /// Figures of this machine
+    #[command(subcommand)]
+    Bench(bench::Verb),
+    /// Agents of a bench
+    #[command(hide = true)]
+    BenchAgents(bench::Fleet),
+    /// The other side of a bench's bare QUIC streams
+    #[command(hide = true)]
+    BenchEcho,
     /// Shell completions
     #[command(after_help = "Examples:\n  forge completions bash > ~/.local/share/bash-completion/completions/forge")]
     Completions {

@@ -63,7 +63,7 @@ pub async fn enrol(call: Call, body: Body) -> Answered {
     let token = Token { kind: TokenKind::Agent, cluster: hub.cluster(), secret, hubs };
     let expires_at = at.max(hub.clock().now()).after(ttl);
     let fact = EnrolmentCreated { provider, anchor, expires_at, token_digest: token.digest() };
-    let committed = call.commit(&body, fact).await?;
+    let committed = call.commit(&body, fact).await.map_err(|e| e.blame("provider"))?;
     let born = hub.read(|w| w.projects.enrolments.get(&committed.index).map(|e| e.expires_at));
     let enrolment = Enrolment {
         id: committed.index.to_string(),

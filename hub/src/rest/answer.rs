@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use forge_api::Problem;
+use forge_api::{Code, Problem};
 use forge_event::EventIndex;
 use forge_projections::{CommandError, FieldFault, Rejection};
 use serde::Serialize;
@@ -47,6 +47,22 @@ impl From<Rejection> for Refused {
 impl From<Vec<FieldFault>> for Refused {
     fn from(faults: Vec<FieldFault>) -> Refused {
         Problem::fields(faults).into()
+    }
+}
+
+impl Refused {
+    /// What a body's field names does not exist: a fault of that field, not of the path (422, not 404).
+    pub fn blame(self, field: &str) -> Refused {
+        if self.0.code != Code::NotFound {
+            return self;
+        }
+        let fault = FieldFault {
+            pointer: format!("/{field}"),
+            code: Code::NotFound.name().into(),
+            detail: self.0.detail,
+            fix: None,
+        };
+        vec![fault].into()
     }
 }
 

@@ -147,7 +147,7 @@ pub async fn transfer(call: Call, body: Body) -> Answered {
     let node = requests::transfer(&body)?;
     let hub = call.rest.hub();
     if !hub.read(|w| w.cluster.members().any(|(id, n)| id == node && n.voter)) {
-        return Err(Problem::not_found(format!("voter {node}")).into());
+        return Err(super::answer::Refused::from(Problem::not_found(format!("voter {node}"))).blame("node"));
     }
     if hub.leader() != Some(node) {
         hub.log().transfer(node).await.map_err(|e| refused(&call, e))?;

@@ -248,7 +248,7 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
         };
         in_time = wait.until(&call, changed).await;
     }
-    let read = |w: &World| seen(w, &call, &id).map(|(n, j)| (w.head.events, Job::etag(n, j), Job::of(n, j, w)));
+    let read = |w: &World| seen(w, &call, &id).map(|(n, j)| (w.head.events, Job::etag(n, j), explained(n, j, w)));
     let (index, etag, job) = call.rest.hub().read(read)?;
     let body = || match wait {
         Some(_) => answer::json(StatusCode::OK, &with_meta(&job, in_time)),
@@ -259,6 +259,18 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
         answer::set(response.headers_mut(), answer::PREFERENCE_APPLIED, &wait.applied());
     }
     Ok(fresh.mark(answer::at(response, EventIndex(index))))
+}
+
+/// A job, with its waiting reason from the decider's own search.
+fn explained(id: JobId, known: &Known, world: &World) -> Job {
+    let mut job = Job::of(id, known, world);
+    if let (Some(reason), Some(why)) = (&mut job.waiting_reason, world.explain_job(id, false)) {
+        if let Ok(Value::String(code)) = serde_json::to_value(why.decisive.code) {
+            reason.code = code;
+        }
+        reason.text = why.headline;
+    }
+    job
 }
 
 /// Cancels a job; 200 means that the cancellation is committed.

@@ -27,7 +27,7 @@ pub async fn create(call: Call, body: Body) -> Answered {
     let mut fact = requests::key(&body)?;
     let secret = call.rest.hub().clock().random::<{ key::SECRET_BYTES }>();
     fact.digest = key::digest(&secret);
-    let committed = call.commit(&body, fact.clone()).await?;
+    let committed = call.commit(&body, fact.clone()).await.map_err(|e| e.blame("project"))?;
     let id = KeyId::born_at(committed.index);
     let created = NewKey {
         id: id.to_string(),

@@ -128,3 +128,57 @@ fn lists_fit(turn: &Turn) -> bool {
 pub fn encoded_len<T: serde::Serialize>(value: &T) -> usize {
     postcard::experimental::serialized_size(value).expect("an event has no value that postcard cannot write")
 }
+
+/// Feeds what postcard writes to a hasher, in pieces worth hashing: postcard writes byte by byte.
+#[derive(Debug)]
+pub struct Buffered<H, F: Fn(&mut H, &[u8])> {
+    hasher: H,
+    update: F,
+    buffer: [u8; BUFFER_BYTES],
+    filled: usize,
+}
+
+const BUFFER_BYTES: usize = 256;
+
+impl<H, F: Fn(&mut H, &[u8])> Buffered<H, F> {
+    pub fn new(hasher: H, update: F) -> Self {
+        Buffered { hasher, update, buffer: [0; BUFFER_BYTES], filled: 0 }
+    }
+
+    fn flush(&mut self) {
+        (self.update)(&mut self.hasher, &self.buffer[..self.filled]);
+        self.filled = 0;
+    }
+}
+
+impl<H, F: Fn(&mut H, &[u8])> postcard::ser_flavors::Flavor for Buffered<H, F> {
+    /// The hasher, fed with everything.
+    type Output = H;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        if self.filled == BUFFER_BYTES {
+            self.flush();
+        }
+        self.buffer[self.filled] = byte;
+        self.filled += 1;
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if bytes.len() > BUFFER_BYTES - self.filled {
+            self.flush();
+        }
+        if bytes.len() > BUFFER_BYTES {
+            (self.update)(&mut self.hasher, bytes);
+        } else {
+            self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+            self.filled += bytes.len();
+        }
+        Ok(())
+    }
+
+    fn finalize(mut self) -> postcard::Result<H> {
+        self.flush();
+        Ok(self.hasher)
+    }
+}

@@ -1,5 +1,6 @@
 //! The audit tree over events: RFC 6962 with SHA-256.
 
+use crate::codec::Buffered;
 use crate::digest::Digest;
 use crate::event::Event;
 use crate::id::{KeyId, ProjectId};
@@ -31,23 +32,9 @@ pub struct Leaf<'a> {
 impl Leaf<'_> {
     /// RFC 6962 §2.1: SHA-256(0x00 ‖ preimage).
     pub fn hash(&self) -> Node {
-        struct Sink(Sha256);
-        impl postcard::ser_flavors::Flavor for Sink {
-            type Output = Node;
-            fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-                self.0.update([byte]);
-                Ok(())
-            }
-            fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-                self.0.update(bytes);
-                Ok(())
-            }
-            fn finalize(self) -> postcard::Result<Node> {
-                Ok(self.0.finalize().into())
-            }
-        }
-        let sink = Sink(Sha256::new_with_prefix([0]));
-        postcard::serialize_with_flavor(self, sink).expect("a leaf has no value that postcard cannot write")
+        let sink = Buffered::new(Sha256::new_with_prefix([0]), |hasher: &mut Sha256, bytes| hasher.update(bytes));
+        let hasher = postcard::serialize_with_flavor(self, sink);
+        hasher.expect("a leaf has no value that postcard cannot write").finalize().into()
     }
 }
 

@@ -64,7 +64,9 @@ impl LeasesExclusiveAndFenced {
             }
             Event::ShardRequeued(e) => {
                 if e.reason == RequeueReason::Voided {
-                    e.shards.iter().for_each(|shard| drop(self.accepted.remove(&(e.job, shard))));
+                    for shard in e.shards.iter() {
+                        self.accepted.remove(&(e.job, shard));
+                    }
                 }
                 let live = e.shards.iter().find(|shard| self.live.contains_key(&(e.job, *shard)));
                 ensure(live.is_none(), || format!("a leased shard of {} is queued again", e.job))

@@ -16,7 +16,8 @@ struct Vote {
 
 #[derive(Deserialize)]
 enum Ask {
-    _PreVote(Vote),
+    #[expect(dead_code, reason = "its place in the order of variants is what counts")]
+    PreVote(Vote),
     Vote(Vote),
 }
 

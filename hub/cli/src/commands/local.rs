@@ -105,7 +105,7 @@ fn speak(verbose: bool) {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-fn block<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+pub(super) fn block<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(OTHER, "runtime", format!("starting: {e}")))?;
     Ok(runtime.block_on(work))

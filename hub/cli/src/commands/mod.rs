@@ -1,6 +1,7 @@
 //! One file a noun.
 
 pub mod agents;
+pub mod bench;
 pub mod cluster;
 pub mod context;
 pub mod job;
@@ -43,6 +44,9 @@ pub fn run(cli: Cli) -> Done {
             offline::run(global.output, &file, until.map(EventIndex), true)
         }
         Command::Agent(verb) => local::run_agent(&global, verb),
+        Command::Bench(verb) => bench::run(&global, verb),
+        Command::BenchAgents(fleet) => bench::run_fleet(&fleet),
+        Command::BenchEcho => bench::run_echo(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "forge", &mut anstream::stdout());
             Ok(0)
@@ -75,6 +79,9 @@ async fn talk(global: Global, command: Command) -> Done {
         | Command::Completions { .. }
         | Command::Dev(_)
         | Command::Demo(_)
+        | Command::Bench(_)
+        | Command::BenchAgents(_)
+        | Command::BenchEcho
         | Command::Hub(_)
         | Command::Agent(_) => unreachable!("handled without a client"),
     }
