@@ -1,4 +1,6 @@
-//! How fast a log is folded, chained and derived again: `cargo run --release -p forge-projections --example throughput`.
+//! How fast a log is folded, chained and derived again.
+//!
+//! `cargo run --release -p forge-projections --example throughput -- SHARDS AGENTS MOST REPEATS`: `MOST` results share an event.
 
 #[path = "../tests/rig/mod.rs"]
 mod rig;
@@ -12,6 +14,8 @@ use std::time::Instant;
 fn main() {
     let shards: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(200_000);
     let agents: usize = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(64);
+    let most: usize = std::env::args().nth(3).and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let repeats: usize = std::env::args().nth(4).and_then(|n| n.parse().ok()).unwrap_or(1);
     let mut hub = Hub::new();
     hub.checks = false;
     let project = hub.project(1, None);
@@ -32,7 +36,8 @@ fn main() {
         for agent in agents.iter().copied() {
             let leases = hub.leases(agent);
             let Some(first) = leases.first() else { continue };
-            let runs = Runs::ascending(leases.iter().filter(|l| l.attempt == first.attempt).map(|l| l.shard));
+            let runs = leases.iter().filter(|l| l.attempt == first.attempt).map(|l| l.shard);
+            let runs = Runs::ascending(runs.take(most));
             facts.push(hub.received(agent, job, first.attempt, runs, fake::good(1)));
         }
         hub.turn(facts).expect("admitted");
@@ -49,7 +54,7 @@ fn main() {
     println!("{shards} shards, {events} events, {} turns, {} bytes", hub.leader.head.turns, archive.len());
     println!("{:.1} log bytes a shard", archive.len() as f64 / shards as f64);
     rate("led, events", events, decided.as_secs_f64());
-    for mode in [Mode::Fold, Mode::Full] {
+    for mode in [Mode::Fold, Mode::Full].into_iter().flat_map(|mode| std::iter::repeat_n(mode, repeats)) {
         let started = Instant::now();
         let report = Verifier::new(&archive, &FAMILIES, Options { mode, ..Options::default() }).finish();
         let seconds = started.elapsed().as_secs_f64();

@@ -21,6 +21,7 @@ mod node;
 mod oracle;
 pub mod plan;
 mod report;
+pub mod scale;
 mod session;
 mod setup;
 mod storage;
@@ -41,6 +42,38 @@ pub struct Options {
     /// No faults, however the dice fall.
     pub calm: bool,
 }
+
+/// Every kind of fault that a corpus of some size must have seen fire.
+pub const FAULTS: [&str; 28] = [
+    "message lost",
+    "message delayed",
+    "message reordered",
+    "message duplicated",
+    "message cut by partition",
+    "partition, two-way",
+    "partition, one-way",
+    "crash",
+    "crash in a write",
+    "crash in an election",
+    "leader crashed",
+    "leader transferred",
+    "power cut of all nodes",
+    "sector lost",
+    "sector torn",
+    "slow disk",
+    "clock skewed",
+    "snapshot taken",
+    "restart from snapshot",
+    "purged log seen",
+    "stranger's turn ignored",
+    "agent left",
+    "agent crashed",
+    "leases resumed",
+    "lease stolen",
+    "result sent twice",
+    "session doubled",
+    "client does not know",
+];
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -30,7 +30,7 @@ fn requirements(r: &Requirements) -> String {
 }
 
 fn limits(l: &Limits) -> String {
-    let duration = |ms: u64| if ms % 1000 == 0 { format!("{}s", ms / 1000) } else { format!("{ms}ms") };
+    let duration = |ms: u64| if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") };
     Object::new()
         .plain_or_null("max_credits", l.max_credits)
         .plain_or_null("deadline", l.deadline_ms.map(duration))

@@ -323,7 +323,8 @@ impl Hub {
 
     /// Live leases of an agent.
     pub fn leases(&self, agent: AgentId) -> Vec<LeaseId> {
-        let leases = self.leader.scheduler.leases_of.iter().map(|(key, ())| *key);
-        leases.filter(|(a, _)| *a == agent).map(|(_, lease)| lease).collect()
+        let from = (agent, LeaseId { job: JobId(0), shard: 0, attempt: 0 });
+        let leases = self.leader.scheduler.leases_of.range_from(&from).map(|(key, ())| *key);
+        leases.take_while(|(a, _)| *a == agent).map(|(_, lease)| lease).collect()
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// A shard takes so long that all agents get one before the first is free again. Units: microseconds.
-const SHARD_US: u64 = 500_000;
+const SHARD_US: u64 = 200_000;
 /// Jobs after which every agent has run a shard, or never will.
 const JOBS_MAX: usize = 20;
 /// Memory has settled when it changed by less than a hundredth within this.

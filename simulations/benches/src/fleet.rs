@@ -32,11 +32,8 @@ pub async fn run(data: &Path, count: usize, slots: u32) -> Result<()> {
             anyhow::Ok(folder)
         }
     };
-    let folders: Vec<PathBuf> = stream::iter(tokens.into_iter().enumerate())
-        .map(enrol)
-        .buffer_unordered(ENROL_AT_ONCE)
-        .try_collect()
-        .await?;
+    let folders: Vec<PathBuf> =
+        stream::iter(tokens.into_iter().enumerate()).map(enrol).buffer_unordered(ENROL_AT_ONCE).try_collect().await?;
     say(&json!({"enrolled": folders.len()}))?;
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     if next(&mut input).await.is_none() {

@@ -93,7 +93,8 @@ pub fn credits(project: ProjectId, key: KeyId, number: u64, bytes: usize, idempo
     };
     // Long enough that its length takes two bytes, as that of the padded one does.
     let short = 128;
-    let missing = bytes.checked_sub(codec::encoded_len(&fact(short))).expect("the fact is shorter with a short reference");
+    let missing =
+        bytes.checked_sub(codec::encoded_len(&fact(short))).expect("the fact is shorter with a short reference");
     let padded = fact(short + missing);
     assert_eq!(codec::encoded_len(&padded), bytes, "the padding fills the fact up");
     padded

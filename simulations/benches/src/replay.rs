@@ -16,7 +16,8 @@ use std::time::Instant;
 pub const EVENTS_MIN: u64 = 1_000_000;
 /// Shards of one of the jobs that fill a log.
 const JOB_SHARDS: u64 = 500_000;
-const AGENTS: usize = 8;
+/// Many, so that a turn holds events of many agents: a few agents' shards go together in few events.
+const AGENTS: usize = 64;
 
 /// What is measured.
 #[derive(Clone, Debug)]

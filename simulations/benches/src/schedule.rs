@@ -22,7 +22,7 @@ const PROJECT: ProjectId = ProjectId(4);
 const KEY: KeyId = KeyId(5);
 const SLOTS: u32 = 4;
 /// Log time between two turns.
-const TURN_MS: DurationMs = DurationMs(50);
+const TURN_MS: DurationMs = DurationMs(200);
 /// Agents whose results stand in one turn.
 const DELIVERING_MAX: usize = 256;
 /// Agents enrolled in one turn.
@@ -301,8 +301,7 @@ impl Hub {
         let family = family.ok_or_else(|| anyhow!("there is no null family"))?;
         let plan = family.plan(&submitted.spec, forge_projections::family::PlanHints::default());
         let shards = Run { first: 0, last: (plan.shard_count - 1) as u32 };
-        let planned =
-            StagePlanned { job, stage: 0, try_number, shards, segments: plan.segments, plan_body: plan.body };
+        let planned = StagePlanned { job, stage: 0, try_number, shards, segments: plan.segments, plan_body: plan.body };
         self.turn(vec![planned.into()])?;
         Ok(())
     }
@@ -320,7 +319,8 @@ impl Hub {
 
     /// A turn in which last turn's results are sealed and the next agents deliver what they hold.
     fn deliver_turn(&mut self) -> Result<()> {
-        let mut facts: Vec<Fact> = std::mem::take(&mut self.unsealed).into_iter().map(|a| self.seal(a)).collect::<Result<_>>()?;
+        let mut facts: Vec<Fact> =
+            std::mem::take(&mut self.unsealed).into_iter().map(|a| self.seal(a)).collect::<Result<_>>()?;
         for _ in 0..self.agents.len().min(DELIVERING_MAX) {
             let place = self.next;
             self.next = (self.next + 1) % self.agents.len();

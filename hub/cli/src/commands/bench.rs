@@ -3,6 +3,8 @@
 use super::Done;
 use super::local::block;
 use crate::args::Global;
+use crate::fail::{Failure, INTERRUPTED};
+use crate::local::signal;
 use crate::output;
 use clap::{Args, Subcommand};
 use forge_benches::{agents, dispatch, failover, fleet, limits, log, replay, schedule};
@@ -96,7 +98,14 @@ pub struct Fleet {
 }
 
 pub fn run(global: &Global, verb: Verb) -> Done {
-    let body = block(measure(verb))??;
+    let body = block(async {
+        let ended = signal::ended().map_err(anyhow::Error::from)?;
+        tokio::select! { biased;
+            // What was started is killed as it is dropped, and the folder goes.
+            () = ended => Err(Failure::silent(INTERRUPTED)),
+            body = measure(verb) => Ok(body?),
+        }
+    })??;
     match global.output.is_json() {
         true => output::out(&format!("{body}\n")),
         false => output::out(&table(&body)),
@@ -115,9 +124,7 @@ async fn measure(verb: Verb) -> anyhow::Result<Value> {
             log::run(&log::LogBench { nodes, writers, seconds, data: kept.data }).await
         }
         Verb::Replay { file, shards, kept } => replay::run(&replay::Replay { file, shards, data: kept.data }).await,
-        Verb::Agents { count, kept } => {
-            agents::run(&agents::Agents { count: count as usize, data: kept.data }).await
-        }
+        Verb::Agents { count, kept } => agents::run(&agents::Agents { count: count as usize, data: kept.data }).await,
         Verb::Failover { nodes, trials, kept } => {
             let (nodes, trials) = (usize::from(nodes), trials as usize);
             failover::run(&failover::Failover { nodes, trials, data: kept.data }).await
