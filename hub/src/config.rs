@@ -96,7 +96,8 @@ impl NodeFile {
     /// # Errors
     /// If the id is not one.
     pub fn node(&self, folder: &Path) -> Result<NodeId, ConfigError> {
-        let malformed = |_| ConfigError::Malformed { path: NodeFile::path(folder), why: "`node` is not a node id".into() };
+        let malformed =
+            |_| ConfigError::Malformed { path: NodeFile::path(folder), why: "`node` is not a node id".into() };
         self.node.parse().map_err(malformed)
     }
 

@@ -74,7 +74,8 @@ pub fn start(parts: Parts) -> Core {
         stop: stop.clone(),
     };
     tasks.spawn(sequencer::run(driven));
-    let hub = Hub::new(Inner { node, identity, log, committed, clock, metrics, families, requests, forwarder, offload });
+    let hub =
+        Hub::new(Inner { node, identity, log, committed, clock, metrics, families, requests, forwarder, offload });
     tasks.spawn(reactor::run(hub.clone(), stop.clone()));
     tasks.spawn(upkeep::run(hub.clone(), stop.clone()));
     let (strangers, joiners) = mpsc::channel(LINKS_MAX);

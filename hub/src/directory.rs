@@ -21,7 +21,12 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    fn find<R>(&self, node: NodeId, known: impl Fn(&forge_projections::cluster::Node) -> R, told: impl Fn(&Told) -> R) -> Option<R> {
+    fn find<R>(
+        &self,
+        node: NodeId,
+        known: impl Fn(&forge_projections::cluster::Node) -> R,
+        told: impl Fn(&Told) -> R,
+    ) -> Option<R> {
         let state = self.committed.read(|w| w.cluster.nodes.get(&node).map(|n| (!n.removed).then(|| known(n))));
         match state {
             Some(answer) => answer,
@@ -40,9 +45,8 @@ impl Directory for Nodes {
     }
 
     fn node_of(&self, public_key: &[u8; 32]) -> Option<NodeId> {
-        let state = self.committed.read(|w| {
-            w.cluster.members().find(|(_, n)| n.public_key == *public_key).map(|(id, _)| id)
-        });
+        let state =
+            self.committed.read(|w| w.cluster.members().find(|(_, n)| n.public_key == *public_key).map(|(id, _)| id));
         state.or_else(|| {
             let told = self.told.iter().find(|t| t.public_key == *public_key)?;
             // Whom the state removed is not let in by an old invitation.

@@ -80,7 +80,8 @@ async fn settle_members(hub: &Hub, status: &Status) {
 
 /// Starts the grace of sessions on nodes that are not heard any more.
 async fn tell_lost_nodes(hub: &Hub, status: &Status) {
-    let silent = |m: &&forge_log::role::PeerStatus| m.node != hub.node() && m.heard_ms.is_some_and(|ms| ms > NODE_LOST_MS);
+    let silent =
+        |m: &&forge_log::role::PeerStatus| m.node != hub.node() && m.heard_ms.is_some_and(|ms| ms > NODE_LOST_MS);
     for member in status.members.iter().filter(silent) {
         let node = member.node;
         let holds_sessions = hub.read(|w| {
@@ -103,7 +104,9 @@ async fn report_segments(hub: &Hub) {
         return;
     }
     let node = hub.node();
-    let Some(upto) = hub.read(|w| w.cluster.nodes.get(&node).filter(|n| !n.removed).map(|n| n.archived_upto)) else { return };
+    let Some(upto) = hub.read(|w| w.cluster.nodes.get(&node).filter(|n| !n.removed).map(|n| n.archived_upto)) else {
+        return;
+    };
     if let Some(segment) = hub.log().segments(upto).first() {
         let fact = SegmentArchived { node, first: segment.first, last: segment.last, digest: segment.digest };
         if let Err(error) = hub.command(Command::Fact(fact.into())).await {

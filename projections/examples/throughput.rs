@@ -7,8 +7,8 @@ mod rig;
 
 use forge_event::*;
 use forge_projections::replay::{Mode, Options, Verifier};
-use rig::fake::{self, FAMILIES};
 use rig::Hub;
+use rig::fake::{self, FAMILIES};
 use std::time::Instant;
 
 fn main() {
@@ -42,7 +42,8 @@ fn main() {
         }
         hub.turn(facts).expect("admitted");
         let seals = agents.iter().filter(|a| hub.leader.unsealed_of(**a).next().is_some());
-        let seals = seals.map(|a| hub.sealed(*a, hub.leader.agents.agents.get(a).expect("enrolled").position)).collect();
+        let seals =
+            seals.map(|a| hub.sealed(*a, hub.leader.agents.agents.get(a).expect("enrolled").position)).collect();
         hub.turn(seals).expect("admitted");
     }
     hub.run_effect(job).expect("reduced");

@@ -280,7 +280,11 @@ impl World {
         let fits = c.software.len() <= 64 && c.software.windows(2).all(|w| w[0] < w[1]);
         let short = texts.into_iter().all(|t| t.len() <= NAME_BYTES_MAX) && !c.cpu_class.is_empty();
         ensure(fits && short, || {
-            invalid("/capabilities", "out-of-range", "a CPU class, and at most 64 software names, ascending, 255 bytes each")
+            invalid(
+                "/capabilities",
+                "out-of-range",
+                "a CPU class, and at most 64 software names, ascending, 255 bytes each",
+            )
         })
     }
 

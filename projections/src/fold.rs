@@ -92,8 +92,7 @@ impl World {
             Event::PolicyChanged(e) => {
                 self.cluster.prices.insert(e.version, e.clone());
                 // What waits may have become cheaper, or dearer.
-                let mut waiting: Vec<ProjectId> =
-                    self.jobs.waiting_for_credits.iter().map(|((p, _), ())| *p).collect();
+                let mut waiting: Vec<ProjectId> = self.jobs.waiting_for_credits.iter().map(|((p, _), ())| *p).collect();
                 waiting.dedup();
                 waiting.into_iter().for_each(|project| self.review_waiting(project));
                 Meta::default()

@@ -5,8 +5,8 @@ mod rig;
 use forge_event::*;
 use forge_projections::export::{Exporter, Place, event_json, render};
 use forge_projections::{Meta, World};
-use rig::fake::{self, FAMILIES};
 use rig::Hub;
+use rig::fake::{self, FAMILIES};
 use serde_json::Value;
 
 /// The fields the contract asks for. What an export has besides stands in `MORE`.
@@ -50,10 +50,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("result.accepted", "agent attempt shards class"),
     ("result.refused", "agent attempt shards code"),
     ("credit.held", "transfer amount entries"),
-    (
-        "credit.accrued",
-        "transfer job provider for results count rate charge payout prices warranty_block entries",
-    ),
+    ("credit.accrued", "transfer job provider for results count rate charge payout prices warranty_block entries"),
     ("credit.voided", "transfer of job results entries reason"),
     ("credit.released", "transfer of amount entries"),
     ("state.rooted", "upto roots"),
@@ -81,8 +78,7 @@ fn every_type_shows_the_fields_of_the_contract_in_their_order() {
             assert!(known, "{} has {field}, which nobody knows", event.name());
         }
         // The map of serde_json sorts; the text keeps the order.
-        let places: Vec<usize> =
-            asked.iter().map(|f| json.find(&format!("\"{f}\":")).expect("it is there")).collect();
+        let places: Vec<usize> = asked.iter().map(|f| json.find(&format!("\"{f}\":")).expect("it is there")).collect();
         let sorted = asked.is_empty() || places.windows(2).all(|w| w[0] < w[1]);
         assert!(sorted || event.name() == "credit.voided", "{json}");
     }

@@ -7,26 +7,56 @@ use forge_projections::World;
 use forge_projections::explain::Reason;
 use forge_projections::replay::{Mode, Options, Verifier};
 use proptest::prelude::*;
-use rig::fake::{self, FAMILIES};
 use rig::Hub;
+use rig::fake::{self, FAMILIES};
 
 /// What may happen. Numbers pick among what there is, modulo its count.
 #[derive(Clone, Debug)]
 enum Act {
-    Submit { project: u8, shards: u8, priority: u8, wait: bool, attempts: Option<u8>, class: u8, deadline: Option<u16> },
+    Submit {
+        project: u8,
+        shards: u8,
+        priority: u8,
+        wait: bool,
+        attempts: Option<u8>,
+        class: u8,
+        deadline: Option<u16>,
+    },
     Start(u8),
     Finish(u8),
     EffectFailed(u8),
-    Join { agent: u8, slots: u8, class: u8 },
+    Join {
+        agent: u8,
+        slots: u8,
+        class: u8,
+    },
     Lose(u8),
     Leave(u8),
     Drain(u8),
-    Deliver { agent: u8, most: u8, byte: u8 },
-    Repeat { agent: u8, job: u8, shard: u8, attempt: u8 },
-    Seal { agent: u8, less: u8 },
-    Fail { agent: u8, most: u8 },
+    Deliver {
+        agent: u8,
+        most: u8,
+        byte: u8,
+    },
+    Repeat {
+        agent: u8,
+        job: u8,
+        shard: u8,
+        attempt: u8,
+    },
+    Seal {
+        agent: u8,
+        less: u8,
+    },
+    Fail {
+        agent: u8,
+        most: u8,
+    },
     Cancel(u8),
-    Issue { project: u8, credits: u8 },
+    Issue {
+        project: u8,
+        credits: u8,
+    },
     NodeLost,
     Leader(u16),
     Price(u8),
@@ -106,7 +136,10 @@ impl Play {
             Act::Finish(job) => {
                 let job = pick(&self.jobs, job).and_then(|job| self.hub.leader.jobs.jobs.get(&job));
                 let running = job.and_then(|job| job.running);
-                running.into_iter().map(|r| Fact { by: None, event: self.hub.outcome(r.effect, r.try_number) }).collect()
+                running
+                    .into_iter()
+                    .map(|r| Fact { by: None, event: self.hub.outcome(r.effect, r.try_number) })
+                    .collect()
             }
             Act::EffectFailed(job) => {
                 let job = pick(&self.jobs, job).and_then(|job| self.hub.leader.jobs.jobs.get(&job));
@@ -349,7 +382,8 @@ fn rechained(turns: Vec<Turn>) -> Vec<u8> {
         genesis.get_or_insert(Digest::of(&frame));
         frames.extend_from_slice(&frame);
     }
-    let header = archive::Header { magic: archive::MAGIC, cluster: genesis.unwrap_or_default(), before: Head::default() };
+    let header =
+        archive::Header { magic: archive::MAGIC, cluster: genesis.unwrap_or_default(), before: Head::default() };
     let trailer = archive::Trailer { turns: head.turns, events: head.events, head };
     [archive::encode_header(&header), frames, archive::encode_trailer(&trailer)].concat()
 }

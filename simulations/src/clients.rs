@@ -113,7 +113,8 @@ impl Client {
             ("null", spec, None)
         };
         let family = Registry.newest(kind).expect("both kinds are built in");
-        let checked = family.check_spec(&spec, shard_cells).unwrap_or_else(|f| panic!("a client's spec is good: {f:?}"));
+        let checked =
+            family.check_spec(&spec, shard_cells).unwrap_or_else(|f| panic!("a client's spec is good: {f:?}"));
         JobSubmitted {
             project: PROJECT,
             kind: kind.into(),

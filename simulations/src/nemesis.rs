@@ -180,7 +180,8 @@ impl Nemesis {
         let (head, at) = hub.read(|world| (world.head, world.at));
         let expected = Head { digest: Digest::of(&head.digest.0), ..head };
         let observed = AgentsObserved { node: NodeId(leader), agents: Vec::new() };
-        let turn = Turn { expected, at, salt: [7; 32], policy: POLICY, facts: vec![observed.into()], decisions: vec![] };
+        let turn =
+            Turn { expected, at, salt: [7; 32], policy: POLICY, facts: vec![observed.into()], decisions: vec![] };
         let term = log.role().borrow().term;
         if let Appended::Refused(forge_log::Refusal::Ignored { .. }) = log.append(term, encode_turn(&turn)).await {
             self.trace.fired("stranger's turn ignored");

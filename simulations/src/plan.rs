@@ -20,15 +20,8 @@ pub enum Temper {
 }
 
 impl Temper {
-    pub const ALL: [Temper; 7] = [
-        Temper::Honest,
-        Temper::Slow,
-        Temper::Flaky,
-        Temper::Late,
-        Temper::Duplicate,
-        Temper::Liar,
-        Temper::Staller,
-    ];
+    pub const ALL: [Temper; 7] =
+        [Temper::Honest, Temper::Slow, Temper::Flaky, Temper::Late, Temper::Duplicate, Temper::Liar, Temper::Staller];
 }
 
 /// Whom a fault hits.

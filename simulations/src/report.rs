@@ -86,7 +86,8 @@ impl Corpus {
     pub fn compare(&mut self, first: &Report, again: &Report) {
         self.repeated += 1;
         if (&first.trace, first.steps) != (&again.trace, again.steps) {
-            let detail = format!("{} steps ({}) against {} steps ({})", first.steps, first.trace, again.steps, again.trace);
+            let detail =
+                format!("{} steps ({}) against {} steps ({})", first.steps, first.trace, again.steps, again.trace);
             self.failures.push((first.seed, Failure { invariant: "same_seed_same_trace", at_ms: 0, detail }));
         }
     }
@@ -101,9 +102,18 @@ impl fmt::Display for Corpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |ms: u64| ms as f64 / 1000.0;
         writeln!(f, "seeds              {} ({} run twice)", self.seeds, self.repeated)?;
-        writeln!(f, "virtual seconds    {:.0}, at least {:.1} a seed", seconds(self.virtual_ms), seconds(self.virtual_ms_min))?;
+        writeln!(
+            f,
+            "virtual seconds    {:.0}, at least {:.1} a seed",
+            seconds(self.virtual_ms),
+            seconds(self.virtual_ms_min)
+        )?;
         writeln!(f, "leader changes     {}, at least {} a seed", self.leader_changes, self.leader_changes_min)?;
-        writeln!(f, "jobs               {} ({} succeeded), at least {} a seed", self.jobs, self.succeeded, self.jobs_min)?;
+        writeln!(
+            f,
+            "jobs               {} ({} succeeded), at least {} a seed",
+            self.jobs, self.succeeded, self.jobs_min
+        )?;
         writeln!(f, "shards accepted    {}", self.shards)?;
         writeln!(f, "events             {}", self.events)?;
         writeln!(f, "acknowledgements   {}", self.acknowledged)?;

@@ -43,11 +43,7 @@ pub async fn form(cluster: &Cluster, plan: &Plan) -> Result<(), String> {
 }
 
 fn addresses(node: u64) -> Addresses {
-    Addresses {
-        rest: format!("n{node}:7400"),
-        agents: format!("n{node}:7401"),
-        peers: format!("n{node}:7402"),
-    }
+    Addresses { rest: format!("n{node}:7400"), agents: format!("n{node}:7401"), peers: format!("n{node}:7402") }
 }
 
 async fn form_at_leisure(cluster: &Cluster, plan: &Plan) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! One run: a cluster, its agents and clients, faults, healing, and the end that must come.
 
+use crate::Options;
 use crate::agents;
 use crate::clients::Client;
 use crate::dice::Dice;
@@ -12,7 +13,6 @@ use crate::plan::{NODES, Plan};
 use crate::report::Report;
 use crate::setup;
 use crate::trace::Trace;
-use crate::Options;
 use forge_event::{Event, EventIndex};
 use forge_log::Log;
 use forge_projections::jobs::JobState;

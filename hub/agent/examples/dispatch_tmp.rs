@@ -25,9 +25,12 @@ fn main() {
         let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(at).enable_all().build().unwrap();
         return rt.block_on(async {
             let fleet = Fleet::new();
-            let configs = args[2..].iter().map(|d| AgentConfig { slots: 2, ..AgentConfig::new(PathBuf::from(d)) }).collect();
+            let configs =
+                args[2..].iter().map(|d| AgentConfig { slots: 2, ..AgentConfig::new(PathBuf::from(d)) }).collect();
             let agents = fleet.start_many(configs).await.unwrap();
-            for a in &agents { a.ready().await.unwrap(); }
+            for a in &agents {
+                a.ready().await.unwrap();
+            }
             println!("ready");
             let mut line = String::new();
             tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut line)).await.unwrap().unwrap();
@@ -51,8 +54,13 @@ fn main() {
         use std::io::{BufRead, Write};
         let mut kids = vec![];
         for chunk in dirs.chunks(agents.div_ceil(2)) {
-            let mut kid = std::process::Command::new(&args[0]).arg("agents").args(chunk)
-                .stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+            let mut kid = std::process::Command::new(&args[0])
+                .arg("agents")
+                .args(chunk)
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
             let mut line = String::new();
             std::io::BufReader::new(kid.stdout.take().unwrap()).read_line(&mut line).unwrap();
             kids.push(kid);
@@ -63,17 +71,31 @@ fn main() {
         let mut last = 0;
         loop {
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-            let (done, state) = rig.hub.read(|w| { let j = w.jobs.jobs.get(&job).unwrap(); (j.accepted_count, j.state) });
+            let (done, state) = rig.hub.read(|w| {
+                let j = w.jobs.jobs.get(&job).unwrap();
+                (j.accepted_count, j.state)
+            });
             eprintln!("{} +{} {:?}", done, done - last, state);
             last = done;
-            if state == forge_projections::jobs::JobState::Succeeded { break; }
+            if state == forge_projections::jobs::JobState::Succeeded {
+                break;
+            }
         }
         let (c, t) = (cpu() - c0, t0.elapsed().as_secs_f64());
-        println!("{:.0} shards/s, hub cpu {:.1} us/shard; shard p50 {} p99 {} us; turns {}", shards as f64 / t, c * 1e6 / shards as f64,
-            rig.hub.metrics().shard.at(0.5), rig.hub.metrics().shard.at(0.99), rig.log.turns().len());
+        println!(
+            "{:.0} shards/s, hub cpu {:.1} us/shard; shard p50 {} p99 {} us; turns {}",
+            shards as f64 / t,
+            c * 1e6 / shards as f64,
+            rig.hub.metrics().shard.at(0.5),
+            rig.hub.metrics().shard.at(0.99),
+            rig.log.turns().len()
+        );
         let bytes: usize = rig.log.turns().iter().map(|t| t.frame.len()).sum();
         println!("log bytes/shard {:.1}", bytes as f64 / shards as f64);
-        for mut k in kids { k.stdin.take().unwrap().write_all(b"\n").unwrap(); k.wait().unwrap(); }
+        for mut k in kids {
+            k.stdin.take().unwrap().write_all(b"\n").unwrap();
+            k.wait().unwrap();
+        }
         std::process::exit(0);
     });
 }

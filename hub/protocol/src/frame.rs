@@ -114,7 +114,10 @@ impl Assembler {
     ///
     /// # Errors
     /// [`FrameError`]; after one the stream is of no use.
-    #[allow(clippy::should_implement_trait, reason = "an iterator has one type of item, a stream's start and end may differ")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator has one type of item, a stream's start and end may differ"
+    )]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let found = take(&self.buffer[self.taken..])?;
         Ok(found.map(|(message, length)| {

@@ -26,13 +26,14 @@ pub async fn run(hub: &Hub, effect: EffectId, try_number: u8) -> Fact {
             Offload::Inline => Ok(work()),
         }
     };
-    let failed = |code: &str, detail: &str| {
-        EffectFailed { effect, try_number, code: code.into(), detail: detail.into() }.into()
-    };
+    let failed =
+        |code: &str, detail: &str| EffectFailed { effect, try_number, code: code.into(), detail: detail.into() }.into();
     match tokio::time::timeout(EFFECT_WAIT, work).await {
         Ok(Ok(Ok(fact))) => fact,
         Ok(Ok(Err((code, detail)))) => failed(code, &detail),
-        Ok(Err(_)) => failed("effect-panicked", "the effect ran into a bug of the hub; its input is at fault or we are"),
+        Ok(Err(_)) => {
+            failed("effect-panicked", "the effect ran into a bug of the hub; its input is at fault or we are")
+        }
         Err(_) => failed("effect-timeout", "the effect did not end within 60 s"),
     }
 }

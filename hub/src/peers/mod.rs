@@ -6,7 +6,7 @@ mod serve;
 pub use forward::{Forwarder, forwarder};
 pub use serve::serve;
 
-use forge_projections::{Command, Committed, CommandError};
+use forge_projections::{Command, CommandError, Committed};
 use serde::{Deserialize, Serialize};
 
 /// Commands one node may have under way at another.

@@ -132,7 +132,14 @@ impl<T> Machine<T> {
     }
 
     /// Takes a command: answers it at once if it is refused, else once its turn is committed.
-    pub fn submit(&mut self, command: Command, token: T, now: Timestamp, salt: impl FnOnce() -> [u8; 32], families: &dyn Families) {
+    pub fn submit(
+        &mut self,
+        command: Command,
+        token: T,
+        now: Timestamp,
+        salt: impl FnOnce() -> [u8; 32],
+        families: &dyn Families,
+    ) {
         if self.broken {
             return self.answers.push((token, Err(CommandError::NoLeader)));
         }
@@ -340,7 +347,10 @@ impl<T> Machine<T> {
     }
 
     fn position_of(&self, agent: AgentId, lease: LeaseId, digest: &Digest) -> Option<u64> {
-        self.head.unsealed_of(agent).find(|(_, p)| p.lease == lease && p.digest == *digest).map(|(position, _)| position)
+        self.head
+            .unsealed_of(agent)
+            .find(|(_, p)| p.lease == lease && p.digest == *digest)
+            .map(|(position, _)| position)
     }
 
     /// What became of the deliveries of a turn, once it is decided.
@@ -401,7 +411,8 @@ fn resolve(head: &World, command: Command, at: Timestamp) -> Result<Fact, Reject
             Ok(AgentEnrolled { provider, anchor, public_key, enrolment: *index }.into())
         }
         Command::AdmitNode { token, addresses, public_key, tip } => {
-            let invite = head.cluster.invites.get(&token).filter(|i| at < i.expires_at).ok_or(Rejection::TokenUnknown)?;
+            let invite =
+                head.cluster.invites.get(&token).filter(|i| at < i.expires_at).ok_or(Rejection::TokenUnknown)?;
             let node = head.cluster.next_node();
             let invite = Some(invite.index);
             Ok(NodeAdmitted { node, invite, addresses, public_key, tip, voter: true }.into())

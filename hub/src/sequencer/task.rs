@@ -174,4 +174,3 @@ fn answer(sequencer: &Sequencer, machine: &mut Machine<Waiting>) {
         let _ = waiting.send(answer);
     }
 }
-

@@ -61,9 +61,7 @@ impl World {
     ) -> (EventIndex, Timestamp) {
         let (mut received, mut wait_base) = (EventIndex(0), None);
         let mut left = shards.count();
-        let named = |lease: &LeaseId| {
-            lease.job == job && lease.attempt == attempt && shards.contains(lease.shard)
-        };
+        let named = |lease: &LeaseId| lease.job == job && lease.attempt == attempt && shards.contains(lease.shard);
         // A decision settles deliveries in the order they came, so they stand at the front.
         let mut settled = 0;
         for (from, position) in &self.turn.undecided {

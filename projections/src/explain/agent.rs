@@ -57,7 +57,9 @@ impl World {
         let step = |step: &str, n: usize| Step { step: step.into(), n: n as u64 };
         let (leases, window) = (agent.leases, agent.window);
         let (code, headline) = match (pending.len(), fits.len()) {
-            (0, _) => (Reason::NothingPending, format!("Nothing is pending; the agent holds {leases} of {window} leases")),
+            (0, _) => {
+                (Reason::NothingPending, format!("Nothing is pending; the agent holds {leases} of {window} leases"))
+            }
             (n, 0) => (Reason::NoMatchingWork, format!("{n} jobs have pending shards, none that this agent can do")),
             (_, n) => (Reason::NextTurn, format!("{n} jobs have pending shards that this agent can do")),
         };

@@ -45,12 +45,17 @@ impl World {
             Err(failure) => {
                 let mut why = Why::new(Reason::WaitingForCredits, since, format!("Waiting: {}", failure.detail));
                 let missing = self.missing_credits(id, job);
-                why.would_help.extend(missing.map(|m| Change { change: format!("credits += {m}"), ..Change::default() }));
+                why.would_help
+                    .extend(missing.map(|m| Change { change: format!("credits += {m}"), ..Change::default() }));
                 why
             }
             Ok(_) if first != Some(id) => {
                 let first = first.map_or(String::new(), |job| format!(" {job}"));
-                Why::new(Reason::WaitingForCredits, since, format!("Waiting: job{first} of the project is paid for first"))
+                Why::new(
+                    Reason::WaitingForCredits,
+                    since,
+                    format!("Waiting: job{first} of the project is paid for first"),
+                )
             }
             Ok(cost) => Why::new(Reason::NextTurn, since, format!("{cost} credits are held for it in the next turn")),
         }
@@ -82,7 +87,11 @@ impl World {
             return Why::new(Reason::Leased, since, format!("No shard waits; {flying} are leased to agents"));
         }
         let left = job.shard_count - job.closed_count;
-        Why::new(Reason::WaitsForSeal, None, format!("All results are accepted; agents have to sign for {left} of them"))
+        Why::new(
+            Reason::WaitsForSeal,
+            None,
+            format!("All results are accepted; agents have to sign for {left} of them"),
+        )
     }
 }
 

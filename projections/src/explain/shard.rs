@@ -65,9 +65,12 @@ impl World {
     }
 
     fn why_done(&self, id: ShardId) -> (&'static str, Why) {
-        let waits = self.aggregator.pending.iter().map(|(_, p)| p).find(|p| {
-            (p.lease.job, p.lease.shard) == (id.job, id.shard) && p.outcome == Outcome::Accepted
-        });
+        let waits = self
+            .aggregator
+            .pending
+            .iter()
+            .map(|(_, p)| p)
+            .find(|p| (p.lease.job, p.lease.shard) == (id.job, id.shard) && p.outcome == Outcome::Accepted);
         match waits {
             Some(pending) => {
                 let left = span(self.at, self.deadline_of(pending.wait_base));
@@ -85,7 +88,8 @@ impl World {
         let since = retry.map(|r| r.origin).or(fresh.map(|f| f.origin));
         if let Some(retry) = retry.filter(|r| r.ready_at > self.at) {
             let (attempt, left) = (retry.attempt, span(self.at, retry.ready_at));
-            let headline = format!("Waiting: attempt {attempt} ended without a result; the next one may start in {left}");
+            let headline =
+                format!("Waiting: attempt {attempt} ended without a result; the next one may start in {left}");
             return Why::new(Reason::BackingOff, since, headline);
         }
         let avoid: &[AgentId] = match retry {
@@ -130,7 +134,14 @@ impl World {
     }
 
     /// All that could do it are busy: who is first when one gets room?
-    fn why_behind(&self, id: ShardId, job: &Job, work: &Work, is_retry: bool, matching: u64) -> (Reason, alloc::string::String) {
+    fn why_behind(
+        &self,
+        id: ShardId,
+        job: &Job,
+        work: &Work,
+        is_retry: bool,
+        matching: u64,
+    ) -> (Reason, alloc::string::String) {
         let busy = format!("all {matching} matching agents are busy");
         let first = self.scheduler.order.range_from(&(work.shape, 0, ProjectId(0))).next();
         let first = first.filter(|((shape, ..), ())| *shape == work.shape).map(|((_, _, project), ())| *project);

@@ -39,9 +39,7 @@ pub(super) fn data(index: EventIndex, event: &Event, meta: Option<&Meta>, world:
         Event::ShardRequeued(e) => {
             o.raw("shards", runs(&e.shards)).plain("reason", e.reason.name()).raw("attempt", e.attempt)
         }
-        Event::LeaseExpired(e) => {
-            o.plain("agent", e.agent).raw("shards", runs(&e.shards)).raw("attempt", e.attempt)
-        }
+        Event::LeaseExpired(e) => o.plain("agent", e.agent).raw("shards", runs(&e.shards)).raw("attempt", e.attempt),
         Event::LeaseRevoked(e) => o
             .plain("agent", e.agent)
             .raw("shards", runs(&e.shards))

@@ -12,11 +12,9 @@ use forge_event::*;
 pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>) -> Object {
     let o = Object::new();
     match event {
-        Event::LeaderStarted(e) => o
-            .plain("node", e.node)
-            .raw("term", e.term)
-            .plain("wall", e.wall)
-            .raw("extend_ms", e.extend_ms),
+        Event::LeaderStarted(e) => {
+            o.plain("node", e.node).raw("term", e.term).plain("wall", e.wall).raw("extend_ms", e.extend_ms)
+        }
         Event::NodeInvited(e) => o.plain("token_digest", e.token_digest).plain("expires_at", e.expires_at),
         Event::NodeAdmitted(e) => o
             .plain("node", e.node)
@@ -31,9 +29,7 @@ pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>) -> Objec
         Event::SegmentArchived(e) => {
             o.plain("node", e.node).raw("first", e.first).raw("last", e.last).plain("digest", e.digest)
         }
-        Event::ProjectCreated(e) => {
-            o.text("name", &e.name).plain_or_null("quota", e.quota).raw("weight", e.weight)
-        }
+        Event::ProjectCreated(e) => o.text("name", &e.name).plain_or_null("quota", e.quota).raw("weight", e.weight),
         Event::KeyCreated(e) => o
             .text("label", &e.label)
             .raw("scopes", plains(e.scopes.iter().map(|s| s.name())))
@@ -79,10 +75,9 @@ pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>) -> Objec
             o.plain("effect", e.effect).raw("try", e.try_number).text("code", &e.code).text("detail", &e.detail)
         }
         Event::ResultReceived(e) => received(o, e),
-        Event::ResultsSealed(e) => o
-            .raw("upto", e.upto)
-            .plain("head", hex(&e.head))
-            .plain("signature", hex(e.signature.as_flattened())),
+        Event::ResultsSealed(e) => {
+            o.raw("upto", e.upto).plain("head", hex(&e.head)).plain("signature", hex(e.signature.as_flattened()))
+        }
         Event::ShardReportedFailed(e) => o
             .plain("agent", e.agent)
             .raw("epoch", e.epoch)

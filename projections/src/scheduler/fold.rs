@@ -35,7 +35,8 @@ impl World {
         if !self.has_queue(shape, project) {
             // Who was idle starts with those who wait, not with the credit of its absence.
             let floor = self.scheduler.order.range_from(&(shape, 0, ProjectId(0))).next();
-            let floor = floor.filter(|((s, ..), ())| *s == shape).map_or(self.scheduler.clock, |((_, time, _), ())| *time);
+            let floor =
+                floor.filter(|((s, ..), ())| *s == shape).map_or(self.scheduler.clock, |((_, time, _), ())| *time);
             let now = self.share(project);
             self.set_share(project, now.max(floor));
             let now = self.share(project);

@@ -59,7 +59,13 @@ fn decision(e: &Exported, jobs: &Jobs, agents: &Agents) -> String {
         "result.refused" => format!("{} {}", lease(), text("code")),
         "credit.held" | "credit.released" => format!("{job} {}", text("amount")),
         "credit.accrued" => {
-            format!("{job} {} {} results: charge {} payout {}", text("provider"), text("count"), text("charge"), text("payout"))
+            format!(
+                "{job} {} {} results: charge {} payout {}",
+                text("provider"),
+                text("count"),
+                text("charge"),
+                text("payout")
+            )
         }
         "credit.voided" => {
             let back = data["entries"][0].clone();
@@ -158,7 +164,11 @@ impl Player {
         }
         for c in &e.would_help {
             let adds = c.adds.map_or(String::new(), |n| format!(" adds {n}"));
-            let ahead = if c.moves_ahead_of.is_empty() { String::new() } else { format!(" before {}", c.moves_ahead_of.join(",")) };
+            let ahead = if c.moves_ahead_of.is_empty() {
+                String::new()
+            } else {
+                format!(" before {}", c.moves_ahead_of.join(","))
+            };
             lines.push(format!("  would help: {}{adds}{ahead}", c.change));
         }
         lines.join("\n")

@@ -71,7 +71,10 @@ impl Player {
                 let capabilities = Capabilities {
                     cpu_class: text("cpu").unwrap_or(default.cpu_class),
                     gpu: text("gpu"),
-                    mem_bytes: words.options.get("mem_gib").map_or(default.mem_bytes, |m| m.parse::<u64>().unwrap() << 30),
+                    mem_bytes: words
+                        .options
+                        .get("mem_gib")
+                        .map_or(default.mem_bytes, |m| m.parse::<u64>().unwrap() << 30),
                     region: text("region").unwrap_or(default.region),
                     software: words.list("software"),
                 };

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-const USAGE: &str = "simulate [--seeds N] [--first SEED] [--twice N] [--threads N] [--seed SEED [--trace FILE]] [--calm] [--plan]";
+const USAGE: &str =
+    "simulate [--seeds N] [--first SEED] [--twice N] [--threads N] [--seed SEED [--trace FILE]] [--calm] [--plan]";
 
 struct Arguments {
     seeds: u64,

@@ -92,8 +92,8 @@ impl LeasesExclusiveAndFenced {
             held = held.and(ensure(e.attempt == before + 1, || {
                 format!("{}.{shard} has attempt {} after {before}", e.job, e.attempt)
             }));
-            held = held
-                .and(ensure(!self.accepted.contains(&key), || format!("{}.{shard} is leased though done", e.job)));
+            held =
+                held.and(ensure(!self.accepted.contains(&key), || format!("{}.{shard} is leased though done", e.job)));
         }
         held
     }

@@ -5,8 +5,8 @@ mod transport;
 mod votes;
 mod weather;
 
-pub use pipe::{End, Pipe};
 use pipe::Side;
+pub use pipe::{End, Pipe};
 pub use transport::{Connection, NodeTransport};
 pub use weather::{Flight, Weather};
 
@@ -104,13 +104,7 @@ impl Network {
     }
 
     /// A node's life takes links here from now on.
-    pub(crate) fn enter(
-        &self,
-        node: u64,
-        life: u64,
-        links: mpsc::Sender<Incoming>,
-        agents: mpsc::Sender<Connection>,
-    ) {
+    pub(crate) fn enter(&self, node: u64, life: u64, links: mpsc::Sender<Incoming>, agents: mpsc::Sender<Connection>) {
         lock(&self.0).doors.insert(node, Door { life, links, agents });
     }
 

@@ -7,12 +7,19 @@ use std::time::Duration;
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flight {
-    Arrives { after: Duration },
+    Arrives {
+        after: Duration,
+    },
     /// The second one `again` behind the send.
-    Twice { after: Duration, again: Duration },
+    Twice {
+        after: Duration,
+        again: Duration,
+    },
     Lost,
     /// A partition holds it; the connection dies with it.
-    Cut { dead_in: Duration },
+    Cut {
+        dead_in: Duration,
+    },
 }
 
 /// The network's state, the same for all links.

@@ -36,11 +36,7 @@ fn submitted() -> JobSubmitted {
             regions: vec!["eu".into()],
             software: vec!["ffmpeg-5.1".into()],
         },
-        limits: Limits {
-            max_credits: Some(Credits(25_000_000)),
-            deadline_ms: Some(300_000),
-            max_attempts: Some(5),
-        },
+        limits: Limits { max_credits: Some(Credits(25_000_000)), deadline_ms: Some(300_000), max_attempts: Some(5) },
         priority: 5,
         allow_wait: true,
         verify: Some(Verify::Care { assurance: Assurance::Standard }),
@@ -112,7 +108,8 @@ pub fn events() -> Vec<Event> {
             token_digest: digest(1),
         }
         .into(),
-        AgentEnrolled { provider: ProviderId(12), anchor: false, public_key: [2; 32], enrolment: EventIndex(30) }.into(),
+        AgentEnrolled { provider: ProviderId(12), anchor: false, public_key: [2; 32], enrolment: EventIndex(30) }
+            .into(),
         AgentJoined {
             agent,
             node,
@@ -156,15 +153,8 @@ pub fn events() -> Vec<Event> {
         received().into(),
         ResultsSealed { agent, upto: 307, head: [9; 32], signature: [[1; 32], [2; 32]] }.into(),
         ShardReportedFailed { job, agent, epoch: 4, attempt: 2, shards: runs(), code: "out-of-memory".into() }.into(),
-        JobReduced {
-            job,
-            version: 1,
-            try_number: 1,
-            digest: digest(7),
-            bytes: 2,
-            document: Some(b"{}".to_vec()),
-        }
-        .into(),
+        JobReduced { job, version: 1, try_number: 1, digest: digest(7), bytes: 2, document: Some(b"{}".to_vec()) }
+            .into(),
         CreditsIssued { project: ProjectId(3), amount: Credits(1_000_000_000), reference: "invoice 7".into() }.into(),
         JobAdmitted { job, max_cost: Credits(12_500_000) }.into(),
         JobSucceeded { job, version: 1, digest: digest(7), bytes: 2, structural: 100, evidence: digest(8) }.into(),
