@@ -71,10 +71,11 @@ async fn settle_members(hub: &Hub, status: &Status) {
         }
         return;
     }
-    if let Some(gone) = status.members.iter().find(|m| !wanted.iter().any(|(n, ..)| *n == m.node)) {
-        if let Err(error) = log.remove(gone.node).await {
-            debug!(node = %gone.node, %error, "a removed node is still a member of the log");
-        }
+    let gone = status.members.iter().find(|m| !wanted.iter().any(|(n, ..)| *n == m.node));
+    if let Some(gone) = gone
+        && let Err(error) = log.remove(gone.node).await
+    {
+        debug!(node = %gone.node, %error, "a removed node is still a member of the log");
     }
 }
 
@@ -117,15 +118,15 @@ async fn report_segments(hub: &Hub) {
 
 async fn snapshot_and_purge(hub: &Hub, status: &Status) {
     let since = status.applied.unwrap_or(0).saturating_sub(status.snapshot.unwrap_or(0));
-    if since >= SNAPSHOT_ENTRIES {
-        if let Err(error) = hub.log().snapshot().await {
-            debug!(%error, "no snapshot was taken");
-        }
+    if since >= SNAPSHOT_ENTRIES
+        && let Err(error) = hub.log().snapshot().await
+    {
+        debug!(%error, "no snapshot was taken");
     }
     let archived = hub.read(|w| w.cluster.archived_by_majority());
-    if let Some(upto) = hub.log().purgeable(archived).filter(|upto| Some(*upto) > status.purged) {
-        if let Err(error) = hub.log().purge_upto(upto, archived).await {
-            debug!(%error, "the log was not purged");
-        }
+    if let Some(upto) = hub.log().purgeable(archived).filter(|upto| Some(*upto) > status.purged)
+        && let Err(error) = hub.log().purge_upto(upto, archived).await
+    {
+        debug!(%error, "the log was not purged");
     }
 }

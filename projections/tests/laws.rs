@@ -1,5 +1,7 @@
 //! Laws that hold for any sequence of commands.
 
+#![allow(clippy::unwrap_used)]
+
 mod rig;
 
 use forge_event::*;

@@ -3,6 +3,8 @@
 //! `UPDATE_SCRIPTS=1 cargo test -p forge-projections --test scripts` writes the transcripts anew.
 //! The verbs stand in `scripts/README.md`.
 
+#![allow(clippy::unwrap_used)]
+
 mod rig;
 mod script;
 

@@ -99,8 +99,8 @@ impl Client {
                 0 => json!({"model": "pi", "samples": samples, "seed": 7}),
                 _ => json!({
                     "model": "european", "samples": samples, "seed": 11,
-                    "params": {"spot": 100.0, "strike": 105.0, "rate": 0.03, "volatility": 0.2, "maturity": 1.0,
-                               "option": "call"}
+                    "params": {"spot": 100.0, "strike": 105.0, "rate": 0.03, "dividend_yield": 0.0, "volatility": 0.2,
+                               "maturity": 1.0, "option": "call"}
                 }),
             };
             ("monte_carlo", spec, dice.chance(800).then(|| dice.between(17, 130)))

@@ -89,7 +89,7 @@ impl Oracle {
 
     fn compare_roots(&self, node: u64, committed: &CommittedWorld) {
         let turns = committed.read(|world| world.head.turns);
-        if turns % ROOTS_EVERY != 0 {
+        if !turns.is_multiple_of(ROOTS_EVERY) {
             return;
         }
         let Some(reference) = lock(&self.0).roots.get(&turns).cloned() else { return };
@@ -146,7 +146,7 @@ impl Inner {
         }
         self.turns.push((turn.head, turn.raft_index));
         self.frames.push(turn.frame.clone());
-        if self.world.head.turns % ROOTS_EVERY == 0 {
+        if self.world.head.turns.is_multiple_of(ROOTS_EVERY) {
             let roots = self.world.roots();
             self.roots.insert(self.world.head.turns, roots);
         }

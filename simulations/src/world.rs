@@ -108,8 +108,13 @@ async fn act(
     nemesis.clone().run(plan).await;
     nemesis.heal().await;
     release.send_replace(true);
-    let answered = tokio::time::timeout(ANSWERED_WAIT, async { while clients.join_next().await.is_some() {} });
-    answered.await.map_err(|_| "clients still wait for answers".to_owned())?;
+    let answered = tokio::time::timeout(ANSWERED_WAIT, async {
+        while let Some(client) = clients.join_next().await {
+            client.map_err(|e| format!("a client ended early: {e}"))?;
+        }
+        Ok(())
+    });
+    answered.await.unwrap_or_else(|_| Err("clients still wait for answers".to_owned()))?;
     let ended = tokio::time::timeout(ENDED_WAIT, all_ended(oracle));
     ended.await.map_err(|_| "jobs do not end".to_owned())?;
     let met = tokio::time::timeout(MEET_WAIT, meet(cluster, oracle));

@@ -8,8 +8,7 @@ use forge_projections::Delivery;
 /// Shape: consecutive deliveries of one job and attempt with equal checks share a fact.
 pub fn facts(agent: AgentId, epoch: Epoch, position: u64, deliveries: &[Delivery]) -> Vec<ResultReceived> {
     let mut facts: Vec<ResultReceived> = Vec::new();
-    let mut next = position + 1;
-    for delivery in deliveries {
+    for (next, delivery) in (position + 1..).zip(deliveries) {
         let LeaseId { job, shard, attempt } = delivery.lease;
         let fits = |fact: &ResultReceived| {
             let last = fact.shards.0.last().map(|r| r.last);
@@ -34,7 +33,6 @@ pub fn facts(agent: AgentId, epoch: Epoch, position: u64, deliveries: &[Delivery
                 checks: delivery.checks,
             }),
         }
-        next += 1;
     }
     facts
 }

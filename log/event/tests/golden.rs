@@ -3,6 +3,8 @@
 //! `UPDATE_GOLDEN=1 cargo test -p forge-event --test golden` appends what is missing. A line that is there is
 //! never rewritten: until the first release a deliberate commit may delete a file and have it written anew.
 
+#![allow(clippy::unwrap_used)]
+
 mod samples;
 
 use forge_event::archive::{Header, Reader, Trailer, encode_header, encode_trailer};

@@ -62,7 +62,7 @@ impl Player {
         match words.word(0) {
             "node" => {
                 let number = words.word(1).trim_start_matches('n').parse().unwrap();
-                return self.node(number);
+                self.node(number)
             }
             "join" => {
                 let agent = self.agents[words.word(1)];

@@ -130,7 +130,7 @@ impl Network {
         inner.next_pipe += 1;
         let pipe = Arc::new(Pipe::new(self.clone(), inner.next_pipe, from, to, is_numbered, side));
         inner.pipes.push((from, to, Arc::downgrade(&pipe)));
-        if inner.pipes.len() % 256 == 0 {
+        if inner.pipes.len().is_multiple_of(256) {
             inner.pipes.retain(|(.., pipe)| pipe.strong_count() > 0);
         }
         pipe

@@ -66,11 +66,11 @@ pub fn forge_credit(bytes: &[u8]) -> Result<Vec<u8>> {
         let mut turn = step.map_err(|e| anyhow!("{e}")).context("reading the export")?.turn;
         turn.expected = head;
         for event in &mut turn.decisions {
-            if let Event::CreditAccrued(accrued) = event {
-                if !changed {
-                    accrued.rate.num += 1;
-                    changed = true;
-                }
+            if let Event::CreditAccrued(accrued) = event
+                && !changed
+            {
+                accrued.rate.num += 1;
+                changed = true;
             }
         }
         let frame = codec::encode_turn(&turn);
