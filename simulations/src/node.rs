@@ -19,7 +19,7 @@ use forge_hub::{Hub, Metrics};
 use forge_log::network::INBOX_LINKS_MAX;
 use forge_log::network::identity::Identity;
 use forge_log::{Disk, Executor, Log, Options, RaftLog, Timing};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,7 +46,7 @@ struct Shared {
     trace: Trace,
     rooms: Mutex<BTreeMap<u64, Room>>,
     /// Agents to whom nodes are sloppy.
-    liars: Mutex<BTreeSet<u64>>,
+    liars: Mutex<BTreeMap<u64, session::Stolen>>,
 }
 
 struct Room {
@@ -93,7 +93,7 @@ impl Cluster {
     }
 
     pub fn add_liar(&self, agent: u64) {
-        lock(&self.0.liars).insert(agent);
+        lock(&self.0.liars).entry(agent).or_default();
     }
 
     pub fn identity(&self, node: u64) -> Arc<Identity> {
@@ -225,7 +225,7 @@ impl Cluster {
                 Some(_) = sessions.join_next() => {}
                 connection = waiting.recv() => {
                     let Some(connection) = connection else { return };
-                    let sloppy = lock(&self.0.liars).contains(&connection.agent);
+                    let sloppy = lock(&self.0.liars).get(&connection.agent).cloned();
                     let trace = self.0.trace.clone();
                     sessions.spawn(session::serve(hub.clone(), connection, sloppy, trace, stop.clone()));
                 }

@@ -2,6 +2,7 @@
 //!
 //! The machine, the admission of what is presented, the submissions and the edge checks are the hub's own.
 
+use crate::lock;
 use crate::network::{Connection, End};
 use crate::trace::{Kind, Trace};
 use forge_event::*;
@@ -17,8 +18,8 @@ use forge_protocol::{
 };
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -32,8 +33,11 @@ pub const CONTROL: u64 = 0;
 /// How often a node gives a lease of somebody else to an agent that takes what it is given. Units: ms.
 const SLOPPY_MS: u64 = 400;
 
+/// Leases that were given to an agent although they are somebody else's: each once, whatever node does it.
+pub type Stolen = Arc<Mutex<BTreeSet<LeaseId>>>;
+
 /// Serves a connection to its end in the log. A `sloppy` node also opens leases that are not the agent's.
-pub async fn serve(hub: Hub, connection: Connection, sloppy: bool, trace: Trace, stop: CancellationToken) {
+pub async fn serve(hub: Hub, connection: Connection, sloppy: Option<Stolen>, trace: Trace, stop: CancellationToken) {
     let turns = hub.subscribe();
     match join(&hub, &connection).await {
         Ok(joined) => Live::new(&hub, connection, turns, joined, sloppy, trace).run(stop).await,
@@ -96,8 +100,8 @@ struct Live<'a> {
     next_stream: u64,
     submissions: FuturesUnordered<BoxFuture<'static, (SubmissionId, Verdict)>>,
     started: Instant,
-    /// When to give the agent somebody else's lease; `None` on an honest node.
-    sloppy_at: Option<Instant>,
+    /// When to give the agent somebody else's lease, and which it had; `None` on an honest node.
+    sloppy: Option<(Instant, Stolen)>,
     trace: Trace,
     ended: bool,
 }
@@ -117,7 +121,7 @@ impl<'a> Live<'a> {
         connection: Connection,
         turns: Receiver<Arc<CommittedTurn>>,
         joined: Joined,
-        sloppy: bool,
+        sloppy: Option<Stolen>,
         trace: Trace,
     ) -> Live<'a> {
         let started = Instant::now();
@@ -133,7 +137,7 @@ impl<'a> Live<'a> {
             next_stream: CONTROL + 1,
             submissions: FuturesUnordered::new(),
             started,
-            sloppy_at: sloppy.then(|| started + Duration::from_millis(SLOPPY_MS)),
+            sloppy: sloppy.map(|stolen| (started + Duration::from_millis(SLOPPY_MS), stolen)),
             trace,
             ended: false,
         }
@@ -147,6 +151,7 @@ impl<'a> Live<'a> {
                 return;
             }
             let retry_at = self.machine.retry_time().map(|at| self.started + Duration::from_millis(at.0));
+            let sloppy_at = self.sloppy.as_ref().map(|(at, _)| *at);
             let connected = self.turns.is_some();
             let event = tokio::select! {
                 biased;
@@ -154,7 +159,7 @@ impl<'a> Live<'a> {
                 message = self.connection.recv(), if connected && self.machine.has_room() => Event::Message(message),
                 turn = next_turn(&mut self.turns), if connected => Event::Turn(turn),
                 Some((id, verdict)) = self.submissions.next(), if !self.submissions.is_empty() => Event::Verdict(id, verdict),
-                () = sleep_until(self.sloppy_at), if connected && self.sloppy_at.is_some() => Event::Sloppy,
+                () = sleep_until(sloppy_at), if connected && sloppy_at.is_some() => Event::Sloppy,
                 () = sleep_until(retry_at), if retry_at.is_some() => Event::Timer,
             };
             match event {
@@ -338,13 +343,17 @@ impl<'a> Live<'a> {
 
     /// Opens a lease of another agent, as a node with a bug would: the leader has to fence it.
     fn give_away(&mut self) {
-        self.sloppy_at = Some(Instant::now() + Duration::from_millis(SLOPPY_MS));
-        let agent = self.joined.agent;
-        let stolen = self.hub.read(|world| {
+        let Some((at, stolen)) = &mut self.sloppy else { return };
+        *at = Instant::now() + Duration::from_millis(SLOPPY_MS);
+        let (agent, mut stolen) = (self.joined.agent, lock(stolen));
+        let found = self.hub.read(|world| {
             let mut leases = world.scheduler.leases.iter();
-            leases.find(|(_, lease)| lease.agent != agent).map(|(id, _)| (*id, EventIndex(world.head.events + 1)))
+            leases
+                .find(|(id, lease)| lease.agent != agent && !stolen.contains(id))
+                .map(|(id, _)| (*id, EventIndex(world.head.events + 1)))
         });
-        if let Some((lease, index)) = stolen {
+        if let Some((lease, index)) = found {
+            stolen.insert(lease);
             self.trace.fired("lease stolen");
             self.trace.note(Kind::Session, agent.0, lease.job.0, &[]);
             self.machine.handle_assigned(index, lease);

@@ -251,7 +251,7 @@ impl HubSession {
     /// When [`HubSession::poll_submission`] is worth another call, if nothing else happens.
     pub fn retry_time(&self) -> Option<Now> {
         let waits = !self.deliveries.is_empty() || !self.others.is_empty() || self.seal.is_some();
-        (waits && self.retry_at > Now(0)).then_some(self.retry_at)
+        (waits && !self.closed && self.retry_at > Now(0)).then_some(self.retry_at)
     }
 
     /// What to send to the leader next.
@@ -259,6 +259,8 @@ impl HubSession {
         if self.closed || now < self.retry_at {
             return None;
         }
+        // Waited for once: what still has to wait then waits for a verdict.
+        self.retry_at = Now(0);
         let submission = self.next_submission()?;
         match &submission {
             Submission::Deliver(_) => self.batches_in_flight += 1,
@@ -469,6 +471,22 @@ mod tests {
         assert_eq!(session.retry_time(), Some(Now(125)));
         let (_, batch) = session.poll_submission(Now(125)).expect("a batch");
         assert_eq!(batch, Submission::Deliver(vec![delivery(1), delivery(2)]));
+    }
+
+    #[test]
+    fn a_retry_is_waited_for_once() {
+        let mut session = with_live(&[1, 2, 3]);
+        let mut batch = |shard| {
+            session.handle_result(delivery(shard));
+            session.poll_submission(Now(0)).expect("a batch").0
+        };
+        let (first, _) = (batch(1), batch(2));
+        session.handle_result(delivery(3));
+        session.handle_verdict(first, Verdict::Again, Now(100));
+        assert_eq!(session.retry_time(), Some(Now(125)));
+        assert!(session.poll_submission(Now(125)).is_some());
+        session.handle_draining();
+        assert_eq!(session.retry_time(), None, "a timer that fired must not fire again at once");
     }
 
     #[test]

@@ -36,18 +36,21 @@ pub async fn run(hub: Hub, stop: CancellationToken) {
 }
 
 /// One effect from its start record to its outcome.
+///
+/// What the leader refuses, or of which nobody knows, is decided by a later look at the state: not at once, as the
+/// state looked at may be behind the one that refused.
 async fn work(hub: Hub, start: Start) -> EffectId {
     let Start { effect, try_number } = start;
     let record = EffectStarted { effect, try_number, node: hub.node() };
-    // A start that is refused, or of which nobody knows, is decided by the next look at the state.
-    match hub.command_here(Command::Fact(record.into())).await {
-        Ok(_) => {
-            let outcome = effects::run(&hub, effect, try_number).await;
-            if let Err(error) = hub.command_here(Command::Fact(outcome)).await {
-                debug!(%effect, ?error, "the outcome of an effect was not taken");
-            }
-        }
-        Err(error) => debug!(%effect, ?error, "an effect was not started"),
+    if let Err(error) = hub.command_here(Command::Fact(record.into())).await {
+        debug!(%effect, ?error, "an effect was not started");
+        tokio::time::sleep(LOOK_AGAIN).await;
+        return effect;
+    }
+    let outcome = effects::run(&hub, effect, try_number).await;
+    if let Err(error) = hub.command_here(Command::Fact(outcome)).await {
+        debug!(%effect, ?error, "the outcome of an effect was not taken");
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
     effect
 }
