@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 /// A disk as it should be. Units: ms a sync.
 const SYNC_MS: (u64, u64) = (1, 4);
+/// Long enough for the others to elect another leader. Units: ms.
+const LAST_DOWN_MS: u64 = 4_000;
 
 #[derive(Clone)]
 pub(crate) struct Nemesis {
@@ -27,9 +29,9 @@ pub(crate) struct Nemesis {
 
 impl Nemesis {
     /// Strikes until the schedule is done and `faults_ms` passed.
-    pub async fn run(self, plan: &Plan) {
+    pub async fn run(&self, plan: &Plan) {
         self.network.set_weather(plan.weather);
-        let start = Instant::now();
+        let (start, first) = (Instant::now(), self.started_term());
         let mut strikes = JoinSet::new();
         for (at_ms, fault) in &plan.schedule {
             tokio::time::sleep_until(start + Duration::from_millis(*at_ms)).await;
@@ -40,6 +42,15 @@ impl Nemesis {
         // What still runs only waits to repair what it broke.
         strikes.abort_all();
         while strikes.join_next().await.is_some() {}
+        if !plan.schedule.is_empty() && self.started_term() == first {
+            // Every leader that was to go came back in time.
+            self.clone().strike(Fault::Crash { whom: Whom::Leader, down_ms: LAST_DOWN_MS }).await;
+        }
+    }
+
+    /// The term of the leader whose first turn was committed last.
+    fn started_term(&self) -> Option<Term> {
+        self.oracle.read(|world| world.cluster.leader.map(|(_, term, _)| term))
     }
 
     /// Repairs everything, and starts every node that is down.
@@ -49,6 +60,7 @@ impl Nemesis {
         self.network.set_weather(Weather::calm());
         for node in 1..=NODES {
             self.cluster.storage(node).set_sync(SYNC_MS);
+            self.cluster.storage(node).spare();
             if self.cluster.storage(node).is_blown() {
                 self.cluster.crash(node);
             }

@@ -100,6 +100,12 @@ impl Storage {
         lock(&self.0).fuse = Some(operations);
     }
 
+    /// The power stays on after all, if it did not fail yet.
+    pub fn spare(&self) {
+        let fuse = &mut lock(&self.0).fuse;
+        *fuse = fuse.filter(|left| *left == 0);
+    }
+
     /// Whether the fuse blew, so that the node must be treated as crashed.
     pub fn is_blown(&self) -> bool {
         lock(&self.0).fuse == Some(0)

@@ -105,7 +105,7 @@ async fn act(
             looking.look_at_archives();
         }
     });
-    nemesis.clone().run(plan).await;
+    nemesis.run(plan).await;
     nemesis.heal().await;
     release.send_replace(true);
     let answered = tokio::time::timeout(ANSWERED_WAIT, async {

@@ -178,7 +178,9 @@ impl Table {
                 ..Recovered::default()
             };
             let tail: ChainEnd = get_meta(&meta, "tail")?.unwrap_or_default();
-            let mut at = recovered.edge;
+            let (mut at, noted) = (recovered.edge, recovered.committed);
+            // Noted ahead of the writer: it counts if that very entry is here, or was.
+            recovered.committed = noted.filter(|n| at.log_id.is_some_and(|edge| n.index <= edge.index));
             for item in log.range::<u64>(..).map_err(io::Error::other)? {
                 let (key, value) = item.map_err(io::Error::other)?;
                 let index = key.value();
@@ -189,6 +191,9 @@ impl Table {
                 let log_id = LogIdForm::from(&entry.log_id());
                 if recovered.terms.last_key_value().is_none_or(|(_, term)| *term != log_id.term) {
                     recovered.terms.insert(index, log_id.term);
+                }
+                if noted == Some(log_id) {
+                    recovered.committed = noted;
                 }
                 at = ChainEnd { log_id: Some(log_id), digest };
             }

@@ -196,6 +196,31 @@ async fn check(store: &mut LogStore, model: &mut Model, seed: u64) {
     model.term += 1;
 }
 
+#[tokio::test]
+async fn what_is_noted_as_committed_counts_only_if_that_entry_is_here() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let open =
+        || LogStore::open(options(Disk::File(folder.path().join("raft.redb")), folder.path(), Executor::Threads));
+    let rng = &mut StdRng::seed_from_u64(1);
+    for (noted, counts) in [(log_id(1, 2), true), (log_id(2, 2), false), (log_id(1, 3), false)] {
+        let mut store = open().expect("the store opens");
+        if store.get_log_state().await.expect("the ends are known").last_log_id.is_none() {
+            let entries = (0..3).map(|i| entry(1, i, rng)).collect();
+            append(&mut store, entries).await.await.expect("an answer").expect("durable");
+        }
+        store.save_committed(Some(noted)).await.expect("it is only noted");
+        // The note rides along with the next write.
+        store
+            .save_vote(&Vote::from(crate::form::VoteForm { term: 9, node: 1, committed: false }))
+            .await
+            .expect("durable");
+        store.close().await;
+        let mut store = open().expect("the store opens");
+        assert_eq!(store.read_committed().await.expect("readable"), counts.then_some(noted));
+        store.close().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_power_cut_loses_an_acknowledged_entry() {
     let folder = tempfile::tempdir().expect("a folder for the test");

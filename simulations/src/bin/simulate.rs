@@ -4,11 +4,11 @@ use forge_simulations::{Corpus, Options, Report, run_seed};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-const USAGE: &str =
-    "simulate [--seeds N] [--first SEED] [--twice N] [--threads N] [--seed SEED [--trace FILE]] [--calm] [--plan]";
+const USAGE: &str = "simulate [--seeds N] [--first SEED] [--twice N] [--threads N] [--seed SEED [--trace FILE]] [--calm] [--plan] \
+     [--until INVARIANT]";
 
 struct Arguments {
     seeds: u64,
@@ -16,6 +16,8 @@ struct Arguments {
     twice: u64,
     threads: usize,
     trace: Option<String>,
+    /// Stop once this invariant failed.
+    until: Option<String>,
     options: Options,
     plan: bool,
     verbose: bool,
@@ -28,6 +30,7 @@ fn arguments() -> Result<Arguments, String> {
         twice: 50,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         trace: None,
+        until: None,
         options: Options::default(),
         plan: false,
         verbose: false,
@@ -43,6 +46,7 @@ fn arguments() -> Result<Arguments, String> {
             "--threads" => parsed.threads = number(value()?)?.max(1) as usize,
             "--seed" => (parsed.first, parsed.seeds, parsed.twice) = (number(value()?)?, 1, 0),
             "--trace" => parsed.trace = Some(value()?),
+            "--until" => parsed.until = Some(value()?),
             "--calm" => parsed.options.calm = true,
             "--plan" => parsed.plan = true,
             "--verbose" => parsed.verbose = true,
@@ -77,14 +81,14 @@ fn main() -> ExitCode {
 
 /// Runs are shared out over threads; each run has one of its own.
 fn play(arguments: &Arguments) -> Corpus {
-    let next = AtomicU64::new(0);
+    let (next, found) = (AtomicU64::new(0), AtomicBool::new(false));
     let done: Mutex<BTreeMap<u64, (Report, Option<Report>)>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= arguments.seeds {
+                    if number >= arguments.seeds || found.load(Ordering::Relaxed) {
                         return;
                     }
                     let seed = arguments.first + number;
@@ -95,6 +99,9 @@ fn play(arguments: &Arguments) -> Corpus {
                     };
                     if let Some(file) = &arguments.trace {
                         std::fs::write(file, report.lines.join("\n")).unwrap_or_else(|e| eprintln!("{file}: {e}"));
+                    }
+                    if arguments.until.as_ref().is_some_and(|name| report.has_failed(name)) {
+                        found.store(true, Ordering::Relaxed);
                     }
                     let again = if number < arguments.twice { run().ok() } else { None };
                     let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
