@@ -6,6 +6,7 @@ use crate::event::Event;
 use crate::id::{KeyId, ProjectId};
 use crate::time::Timestamp;
 use alloc::vec::Vec;
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -29,12 +30,44 @@ pub struct Leaf<'a> {
     pub body: &'a Event,
 }
 
+const WRITES: &str = "a leaf has no value that postcard cannot write";
+
+/// Writes one value behind what the sink has.
+fn write<T: Serialize, F: Flavor>(sink: &mut F, value: &T) {
+    value.serialize(&mut postcard::Serializer { output: Through(sink) }).expect(WRITES);
+}
+
+/// A sink that stays open behind a value.
+struct Through<'s, F>(&'s mut F);
+
+impl<F: Flavor> Flavor for Through<'_, F> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.try_push(byte)
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.try_extend(bytes)
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
 impl Leaf<'_> {
     /// RFC 6962 §2.1: SHA-256(0x00 ‖ preimage).
     pub fn hash(&self) -> Node {
-        let sink = Buffered::new(Sha256::new_with_prefix([0]), |hasher: &mut Sha256, bytes| hasher.update(bytes));
-        let hasher = postcard::serialize_with_flavor(self, sink);
-        hasher.expect("a leaf has no value that postcard cannot write").finalize().into()
+        let mut sink = Buffered::new(Sha256::new_with_prefix([0]), |hasher: &mut Sha256, bytes| hasher.update(bytes));
+        // The three hashes go in whole: postcard would write each of their bytes on its own.
+        let head = (self.version, self.project, self.project_seq);
+        write(&mut sink, &head);
+        sink.try_extend(&self.project_prev).expect(WRITES);
+        write(&mut sink, &(self.time, self.key));
+        sink.try_extend(&self.salt).expect(WRITES);
+        write(&mut sink, self.body);
+        sink.finalize().expect(WRITES).finalize().into()
     }
 }
 
@@ -92,6 +125,7 @@ pub fn as_digest(node: Node) -> Digest {
 mod tests {
     use super::*;
     use crate::digest::hex;
+    use crate::{NodeId, NodeLost};
 
     /// RFC 6962's own definition, by recursion.
     fn tree(leaves: &[Node]) -> Node {
@@ -141,5 +175,23 @@ mod tests {
             frontier.push(hasher.finalize().into());
         }
         assert_eq!(hex(&frontier.root()), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
+    }
+
+    #[test]
+    fn a_leaf_hashes_the_canonical_bytes_of_its_fields() {
+        let body = Event::from(NodeLost { node: NodeId(3), term: 700 });
+        let leaf = Leaf {
+            version: 1,
+            project: Some(ProjectId(300)),
+            project_seq: 5000,
+            project_prev: [7; 32],
+            time: Timestamp(1 << 40),
+            key: None,
+            salt: [9; 32],
+            body: &body,
+        };
+        let bytes = postcard::to_allocvec(&leaf).expect("a leaf can be written");
+        let whole: Node = Sha256::new_with_prefix([0]).chain_update(bytes).finalize().into();
+        assert_eq!(leaf.hash(), whole);
     }
 }

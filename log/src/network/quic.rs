@@ -7,10 +7,13 @@ use super::transport::{
 use bytes::{Buf, Bytes, BytesMut};
 use forge_event::NodeId;
 use futures::future::BoxFuture;
-use quinn::{Connection, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, Connection, Endpoint, EndpointConfig, MtuDiscoveryConfig, RecvStream, SendStream, TokioRuntime,
+    TransportConfig, VarInt,
+};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +39,13 @@ const STREAMS_MAX: u32 = 256;
 const STRANGERS_MAX: usize = 32;
 /// Requests for a connection that may wait.
 const WAITING_MAX: usize = 256;
+/// Longest datagram that links try and take: that of a jumbo frame. Discovery settles at what the path carries.
+const DATAGRAM_BYTES_MAX: u16 = 8_952;
+/// Received packets that one acknowledgement may cover, and how long it may wait.
+const UNACKNOWLEDGED_MAX: u32 = 10;
+const ACK_DELAY: Duration = Duration::from_millis(5);
+/// What arrives and nobody has read yet, in the kernel. Units: bytes.
+const SOCKET_BYTES: usize = 4 << 20;
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const WINDOW_BYTES: u32 = 64 << 20;
 const READ_BYTES: usize = 256 * 1024;
@@ -81,7 +91,10 @@ impl QuicTransport {
         // Who may say what is decided for each stream: a stranger may join, and nothing else.
         let mut server = identity.server_config(ALPN, Arc::new(|_| true)).map_err(tls)?;
         server.transport_config(Arc::new(transport()));
-        let endpoint = Endpoint::server(server, listen)?;
+        let mut config = EndpointConfig::default();
+        config.max_udp_payload_size(DATAGRAM_BYTES_MAX).map_err(io::Error::other)?;
+        let socket = socket(listen)?;
+        let endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))?;
         let (inbox, incoming) = mpsc::channel(INBOX_LINKS_MAX);
         let runtime = tokio::runtime::Handle::current();
         runtime.spawn(accept(endpoint.clone(), directory.clone(), inbox));
@@ -180,7 +193,13 @@ impl Transport for QuicTransport {
 
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(DATAGRAM_BYTES_MAX);
+    let mut frequency = AckFrequencyConfig::default();
+    frequency.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED_MAX)).max_ack_delay(Some(ACK_DELAY));
     transport
+        .mtu_discovery_config(Some(discovery))
+        .ack_frequency_config(Some(frequency))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_MAX_MS).into()))
@@ -190,6 +209,15 @@ fn transport() -> TransportConfig {
         .send_window(u64::from(WINDOW_BYTES))
         .datagram_receive_buffer_size(None);
     transport
+}
+
+/// A socket with room for what arrives while this thread is at something else; the system may give less.
+fn socket(listen: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(listen)?;
+    let options = socket2::SockRef::from(&socket);
+    options.set_recv_buffer_size(SOCKET_BYTES)?;
+    options.set_send_buffer_size(SOCKET_BYTES)?;
+    Ok(socket)
 }
 
 async fn open(connection: &Connection, lane: Lane) -> io::Result<Link> {
