@@ -5,13 +5,14 @@ use crate::committed::CommittedWorld;
 use crate::core::Offload;
 use crate::metrics::Metrics;
 use crate::peers::Forwarder;
-use crate::sequencer::Request;
+use crate::sequencer::{Answer, Numbered, Reply, Request};
 use forge_event::{Digest, EventIndex, NodeId, Term};
 use forge_log::network::identity::Identity;
 use forge_log::{CommittedTurn, Log, NotReady};
 use forge_projections::{Command, CommandError, Committed, Families, World};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -80,8 +81,18 @@ impl Hub {
     /// Sends a command to this node's own sequencer.
     pub(crate) async fn command_here(&self, command: Command) -> Result<Committed, CommandError> {
         let (answer, answered) = oneshot::channel();
-        self.0.requests.try_send(Request { command, answer }).map_err(|_| CommandError::Overloaded)?;
+        let request = Request { command, reply: Reply::To(answer) };
+        self.0.requests.try_send(request).map_err(|_| CommandError::Overloaded)?;
         answered.await.unwrap_or(Err(CommandError::Unknown))
+    }
+
+    /// The same for a link that numbers its commands; an error is the answer.
+    pub(crate) fn command_numbered(&self, command: Command, number: u64, answers: &mpsc::Sender<(u64, Answer)>) {
+        let reply = Reply::Numbered(Numbered::new(number, answers.clone()));
+        let refused = self.0.requests.try_send(Request { command, reply });
+        if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = refused {
+            request.reply.send(Err(CommandError::Overloaded));
+        }
     }
 
     /// Runs a short query on this node's committed state.

@@ -11,6 +11,7 @@ pub mod genesis;
 pub mod handle;
 pub mod init;
 pub mod join;
+mod lane;
 pub mod metrics;
 pub mod node;
 pub mod peers;

@@ -7,6 +7,7 @@ use crate::core::{self, Offload, Parts};
 use crate::directory::{Nodes, Told};
 use crate::handle::Hub;
 use crate::join::{self, House};
+use crate::lane::OrderLane;
 use crate::metrics::Metrics;
 use crate::rest::{self, RestCa, ServeError, TlsError};
 use forge_event::{Addresses, NodeId, NodeMoved};
@@ -44,6 +45,8 @@ pub enum NodeError {
     Identity(#[from] IdentityError),
     #[error("the log of {folder}")]
     Log { folder: PathBuf, source: OpenError },
+    #[error("the thread of what is ordered")]
+    Thread(#[source] io::Error),
     #[error("listening for {what} on {address}")]
     Listen { what: &'static str, address: SocketAddr, source: io::Error },
     #[error("TLS of the REST door")]
@@ -66,6 +69,7 @@ pub struct Node {
     doors: CancellationToken,
     tasks: JoinSet<()>,
     transport: Arc<QuicTransport>,
+    _lane: OrderLane,
 }
 
 impl Node {
@@ -76,41 +80,20 @@ impl Node {
     pub async fn start(folder: &Path, file: NodeFile) -> Result<Node, NodeError> {
         let node = file.node(folder)?;
         let identity = Arc::new(Identity::load(&folder.join(IDENTITY_FILE))?);
-        let committed = Arc::new(CommittedWorld::default());
-        let directory = Arc::new(Nodes { committed: committed.clone(), told: told(&file) });
-        let bad = |what, address| move |source| NodeError::Listen { what, address, source };
-        let (transport, inbox) = QuicTransport::bind(identity.clone(), file.listen.peers, directory)
-            .map_err(bad("peers", file.listen.peers))?;
-        let metrics = Arc::new(Metrics::default());
-        let mut options = Options::production(node, folder.join(LOG_FOLDER));
-        options.on_fsync = Some({
-            let metrics = metrics.clone();
-            Arc::new(move |took, _| {
-                metrics.fsyncs.inc();
-                metrics.fsync.record(took);
-            })
-        });
-        let opened = RaftLog::start(options, committed.clone(), transport.clone(), inbox).await;
-        let (log, inbox) = opened.map_err(|source| NodeError::Log { folder: folder.to_owned(), source })?;
         let stop = CancellationToken::new();
         let doors = stop.child_token();
-        let started = core::start(Parts {
-            node,
-            identity,
-            log,
-            committed,
-            clock: Clock::system(),
-            metrics,
-            transport: transport.clone(),
-            inbox,
-            offload: Offload::Threads,
-            stop: stop.clone(),
-        });
+        let lane = OrderLane::start().map_err(NodeError::Thread)?;
+        let opening = open(node, folder.to_owned(), file.clone(), identity, stop.clone());
+        let (transport, started) = lane.run(opening).await.map_err(NodeError::Thread)??;
         let core::Core { hub, mut tasks, joiners } = started;
         let ca = RestCa::load(folder)?;
         tasks.spawn(serve_joiners(hub.clone(), joiners, &file, &ca));
         let mut listen = file.listen;
-        listen.peers = transport.local_addr().map_err(bad("peers", file.listen.peers))?;
+        listen.peers = transport.local_addr().map_err(|source| NodeError::Listen {
+            what: "peers",
+            address: file.listen.peers,
+            source,
+        })?;
         listen.agents = crate::agents::serve(hub.clone(), file.listen.agents, doors.clone(), &mut tasks)
             .map_err(|e| NodeError::Agents(e.to_string()))?;
         listen.rest = serve_rest(&hub, &file, &ca, doors.clone(), &mut tasks)?;
@@ -118,7 +101,7 @@ impl Node {
         tasks.spawn(tell_addresses(hub.clone(), addresses, stop.clone()));
         let ca_pem = (!file.plain_rest).then(|| ca.certificate_pem().to_owned());
         let (name, plain_rest) = (file.cluster_name, file.plain_rest);
-        Ok(Node { hub, name, listen, plain_rest, ca_pem, stop, doors, tasks, transport })
+        Ok(Node { hub, name, listen, plain_rest, ca_pem, stop, doors, tasks, transport, _lane: lane })
     }
 
     /// Where REST is reached.
@@ -150,6 +133,44 @@ impl Node {
         self.hub.log().shutdown().await;
         self.transport.close();
     }
+}
+
+/// Opens the links between nodes and the log, and starts what is ordered; for the lane's own thread.
+async fn open(
+    node: NodeId,
+    folder: PathBuf,
+    file: NodeFile,
+    identity: Arc<Identity>,
+    stop: CancellationToken,
+) -> Result<(Arc<QuicTransport>, core::Core), NodeError> {
+    let committed = Arc::new(CommittedWorld::default());
+    let directory = Arc::new(Nodes { committed: committed.clone(), told: told(&file) });
+    let bad = |source| NodeError::Listen { what: "peers", address: file.listen.peers, source };
+    let (transport, inbox) = QuicTransport::bind(identity.clone(), file.listen.peers, directory).map_err(bad)?;
+    let metrics = Arc::new(Metrics::default());
+    let mut options = Options::production(node, folder.join(LOG_FOLDER));
+    options.on_fsync = Some({
+        let metrics = metrics.clone();
+        Arc::new(move |took, _| {
+            metrics.fsyncs.inc();
+            metrics.fsync.record(took);
+        })
+    });
+    let opened = RaftLog::start_here(options, committed.clone(), transport.clone(), inbox).await;
+    let (log, inbox) = opened.map_err(|source| NodeError::Log { folder, source })?;
+    let parts = Parts {
+        node,
+        identity,
+        log,
+        committed,
+        clock: Clock::system(),
+        metrics,
+        transport: transport.clone(),
+        inbox,
+        offload: Offload::Threads,
+        stop,
+    };
+    Ok((transport, core::start(parts)))
 }
 
 /// Gives leadership to the voter that is furthest on.

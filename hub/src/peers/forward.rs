@@ -1,6 +1,6 @@
 //! The asking side: one link to the leader, commands pipelined on it.
 
-use super::{Answered, Asked, FORWARDED_MAX};
+use super::{Answered, Asked, FORWARDED_MAX, FRAME_BYTES, FRAME_COMMANDS_MAX, items};
 use bytes::Bytes;
 use forge_event::NodeId;
 use forge_log::network::{Lane, Link, Transport};
@@ -64,28 +64,39 @@ async fn talk(link: Link, to: NodeId, first: Forward, forwards: &mut mpsc::Recei
     let mut number = 0;
     let mut pending = Some(first);
     loop {
-        if let Some(forward) = pending.take() {
+        let mut frame = Vec::new();
+        let mut count = 0;
+        while let Some(forward) = pending.take() {
             if forward.to != to {
-                return Some(forward);
+                // What is in the frame goes out first.
+                let sent = frame.is_empty() || sender.send(Bytes::from(frame)).await.is_ok();
+                return sent.then_some(forward);
             }
             number += 1;
             let asked = Asked { number, command: forward.command };
-            let Ok(frame) = postcard::to_stdvec(&asked) else {
-                let _ = forward.answer.send(Err(CommandError::Internal));
-                continue;
-            };
-            waiting.insert(number, forward.answer);
-            if sender.send(Bytes::from(frame)).await.is_err() {
-                // Those who wait learn that nobody knows, as their senders are dropped.
-                return None;
+            match postcard::to_stdvec(&asked) {
+                Ok(bytes) => {
+                    frame.extend_from_slice(&bytes);
+                    waiting.insert(number, forward.answer);
+                }
+                Err(_) => drop(forward.answer.send(Err(CommandError::Internal))),
             }
+            count += 1;
+            let room = count < FRAME_COMMANDS_MAX && frame.len() < FRAME_BYTES && waiting.len() < FORWARDED_MAX;
+            pending = room.then(|| forwards.try_recv().ok()).flatten();
+        }
+        if !frame.is_empty() && sender.send(Bytes::from(frame)).await.is_err() {
+            // Those who wait learn that nobody knows, as their senders are dropped.
+            return None;
         }
         tokio::select! { biased;
             frame = receiver.recv() => {
                 let Ok(Some(frame)) = frame else { return None };
-                let Ok(Answered { number, answer }) = postcard::from_bytes(&frame) else { return None };
-                if let Some(waiting) = waiting.remove(&number) {
-                    let _ = waiting.send(answer);
+                let Ok(answers) = items::<Answered>(&frame) else { return None };
+                for Answered { number, answer } in answers {
+                    if let Some(waiting) = waiting.remove(&number) {
+                        let _ = waiting.send(answer);
+                    }
                 }
             }
             forward = forwards.recv(), if waiting.len() < FORWARDED_MAX => match forward {

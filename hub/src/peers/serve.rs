@@ -1,31 +1,43 @@
 //! The answering side: commands of other nodes enter this node's sequencer.
 
-use super::{Answered, Asked, FORWARDED_MAX};
+use super::{Answered, Asked, FORWARDED_MAX, FRAME_BYTES, FRAME_COMMANDS_MAX, items};
 use crate::handle::Hub;
 use bytes::Bytes;
 use forge_log::network::Link;
-use forge_projections::{CommandError, Committed};
-use futures::stream::{FuturesUnordered, StreamExt};
-
-type Answer = (u64, Result<Committed, CommandError>);
+use tokio::sync::mpsc;
 
 /// Serves one link until it closes.
 pub async fn serve(hub: Hub, link: Link) {
     let (mut sender, mut receiver) = link.split();
-    let mut running: FuturesUnordered<futures::future::BoxFuture<'static, Answer>> = FuturesUnordered::new();
+    let mut running = 0;
+    // Room for every answer that can be under way: none waits for another.
+    let (answers, mut answered) = mpsc::channel(FORWARDED_MAX + FRAME_COMMANDS_MAX);
     loop {
         tokio::select! { biased;
-            Some((number, answer)) = running.next() => {
-                let Ok(frame) = postcard::to_stdvec(&Answered { number, answer }) else { return };
+            Some(first) = answered.recv() => {
+                let mut frame = Vec::new();
+                let mut next = Some(first);
+                while let Some((number, answer)) = next {
+                    running -= 1;
+                    let Ok(bytes) = postcard::to_stdvec(&Answered { number, answer }) else { return };
+                    frame.extend_from_slice(&bytes);
+                    // Commits end many commands at once: their answers go together.
+                    next = if frame.len() < FRAME_BYTES { answered.try_recv().ok() } else { None };
+                }
                 if sender.send(Bytes::from(frame)).await.is_err() {
                     return;
                 }
             }
-            frame = receiver.recv(), if running.len() < FORWARDED_MAX => {
+            frame = receiver.recv(), if running < FORWARDED_MAX => {
                 let Ok(Some(frame)) = frame else { return };
-                let Ok(Asked { number, command }) = postcard::from_bytes(&frame) else { return };
-                let hub = hub.clone();
-                running.push(Box::pin(async move { (number, hub.command_here(command).await) }));
+                let Ok(asked) = items::<Asked>(&frame) else { return };
+                if asked.len() > FRAME_COMMANDS_MAX {
+                    return;
+                }
+                running += asked.len();
+                for Asked { number, command } in asked {
+                    hub.command_numbered(command, number, &answers);
+                }
             }
         }
     }

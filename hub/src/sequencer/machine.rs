@@ -363,7 +363,7 @@ impl<T> Machine<T> {
                 Some(n) => position + 1 + n as u64,
                 None => self.position_of(agent, lease, &digest)?,
             };
-            let fate = match self.head.aggregator.pending.get(&(agent, position))?.outcome {
+            let fate = match self.head.aggregator.pending.get(agent, position)?.outcome {
                 Outcome::Refused(code) => Fate::Refused(code),
                 Outcome::Voided => Fate::Voided,
                 Outcome::Accepted | Outcome::Undecided => Fate::Accepted,

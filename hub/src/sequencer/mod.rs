@@ -5,4 +5,4 @@ mod machine;
 mod task;
 
 pub use machine::{Answer, Machine, Sealed};
-pub use task::{COMMANDS_WAITING_MAX, Request, Sequencer, run};
+pub use task::{COMMANDS_WAITING_MAX, Numbered, Reply, Request, Sequencer, run};

@@ -29,7 +29,49 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Request {
     pub command: Command,
-    pub answer: oneshot::Sender<Answer>,
+    pub reply: Reply,
+}
+
+/// Where an answer goes. Dropped without one, it says that nobody knows.
+#[derive(Debug)]
+pub enum Reply {
+    To(oneshot::Sender<Answer>),
+    Numbered(Numbered),
+}
+
+/// A place among the answers of one link, whose channel has room for it.
+#[derive(Debug)]
+pub struct Numbered {
+    number: u64,
+    answers: Option<mpsc::Sender<(u64, Answer)>>,
+}
+
+impl Numbered {
+    pub fn new(number: u64, answers: mpsc::Sender<(u64, Answer)>) -> Numbered {
+        Numbered { number, answers: Some(answers) }
+    }
+}
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        if let Some(answers) = self.answers.take() {
+            let _ = answers.try_send((self.number, Err(CommandError::Unknown)));
+        }
+    }
+}
+
+impl Reply {
+    /// Who stopped waiting finds the outcome in the log.
+    pub(crate) fn send(self, answer: Answer) {
+        match self {
+            Reply::To(waiting) => drop(waiting.send(answer)),
+            Reply::Numbered(mut numbered) => {
+                if let Some(answers) = numbered.answers.take() {
+                    let _ = answers.try_send((numbered.number, answer));
+                }
+            }
+        }
+    }
 }
 
 /// Everything the task works with.
@@ -44,7 +86,6 @@ pub struct Sequencer {
     pub stop: CancellationToken,
 }
 
-type Waiting = oneshot::Sender<Answer>;
 /// Appends under way, oldest first, with how long each took.
 type Tickets = FuturesOrdered<BoxFuture<'static, (Appended, Duration)>>;
 
@@ -73,7 +114,7 @@ pub async fn run(mut sequencer: Sequencer) {
                 () = sequencer.stop.cancelled() => return,
                 changed = role.changed() => if changed.is_err() { return },
                 request = sequencer.requests.recv() => match request {
-                    Some(request) => drop(request.answer.send(Err(CommandError::NoLeader))),
+                    Some(request) => request.reply.send(Err(CommandError::NoLeader)),
                     None => return,
                 },
             },
@@ -91,7 +132,7 @@ async fn lead(sequencer: &mut Sequencer, term: Term) {
         return;
     }
     info!(node = %sequencer.node, term, head = world.head.events, "leading");
-    let mut machine: Machine<Waiting> = Machine::new(world);
+    let mut machine: Machine<Reply> = Machine::new(world);
     let mut tickets = Tickets::new();
     start_term(sequencer, &mut machine, term);
     while !(machine.is_broken() && machine.in_flight() == 0) {
@@ -125,28 +166,28 @@ async fn lead(sequencer: &mut Sequencer, term: Term) {
 }
 
 /// The term's first fact: who leads, and how far deadlines move.
-fn start_term(sequencer: &Sequencer, machine: &mut Machine<Waiting>, term: Term) {
+fn start_term(sequencer: &Sequencer, machine: &mut Machine<Reply>, term: Term) {
     let wall = sequencer.clock.now();
     let gap = wall.since(machine.head().at);
     let extend_ms = gap.0 + GRACE.0;
     let (answer, _) = oneshot::channel();
     let fact = LeaderStarted { node: sequencer.node, term, wall, extend_ms };
-    take(sequencer, machine, Request { command: Command::Fact(fact.into()), answer });
+    take(sequencer, machine, Request { command: Command::Fact(fact.into()), reply: Reply::To(answer) });
 }
 
-fn take(sequencer: &Sequencer, machine: &mut Machine<Waiting>, request: Request) {
+fn take(sequencer: &Sequencer, machine: &mut Machine<Reply>, request: Request) {
     let salt = || sequencer.clock.random();
-    machine.submit(request.command, request.answer, sequencer.clock.now(), salt, sequencer.families);
+    machine.submit(request.command, request.reply, sequencer.clock.now(), salt, sequencer.families);
 }
 
-fn seal(sequencer: &Sequencer, machine: &mut Machine<Waiting>, tickets: &mut Tickets, term: Term) {
+fn seal(sequencer: &Sequencer, machine: &mut Machine<Reply>, tickets: &mut Tickets, term: Term) {
     while let Some(sealed) = machine.seal(sequencer.clock.now(), || sequencer.clock.random(), sequencer.families) {
         let (ticket, since) = (sequencer.log.append(term, sealed.frame), Instant::now());
         tickets.push_back(Box::pin(async move { (ticket.await, since.elapsed()) }));
     }
 }
 
-fn settle(sequencer: &Sequencer, machine: &mut Machine<Waiting>, (outcome, took): (Appended, Duration)) {
+fn settle(sequencer: &Sequencer, machine: &mut Machine<Reply>, (outcome, took): (Appended, Duration)) {
     match outcome {
         Appended::Committed { .. } => {
             sequencer.metrics.commit.record(took);
@@ -166,11 +207,10 @@ fn settle(sequencer: &Sequencer, machine: &mut Machine<Waiting>, (outcome, took)
     }
 }
 
-fn answer(sequencer: &Sequencer, machine: &mut Machine<Waiting>) {
-    for (waiting, answer) in machine.take_answers() {
+fn answer(sequencer: &Sequencer, machine: &mut Machine<Reply>) {
+    for (reply, answer) in machine.take_answers() {
         let metrics = &sequencer.metrics;
         if answer.is_ok() { &metrics.commands } else { &metrics.commands_refused }.inc();
-        // Who stopped waiting finds the outcome in the log.
-        let _ = waiting.send(answer);
+        reply.send(answer);
     }
 }

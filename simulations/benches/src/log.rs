@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// A fact with its origin, as it stands in a turn.
 pub const EVENT_BYTES: usize = 256;
 /// Links that all writers share; each node of a cluster has one.
-const LINKS_MAX: usize = 4;
+const LINKS_MAX: usize = 2;
 /// Before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Nodes count their turns this often; by then nothing is in flight any more.

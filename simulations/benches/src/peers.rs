@@ -89,15 +89,21 @@ pub fn credits(project: ProjectId, key: KeyId, number: u64, bytes: usize, idempo
     let idempotency = idempotent.then(|| Digest::of(&number.to_le_bytes()));
     let fact = |width: usize| Fact {
         by: Some(By { key: Some(key), idempotency, request: idempotency }),
-        event: CreditsIssued { project, amount: Credits(1), reference: format!("{number:0>width$}") }.into(),
+        event: CreditsIssued { project, amount: Credits(1), reference: padded(number, width) }.into(),
     };
     // Long enough that its length takes two bytes, as that of the padded one does.
     let short = 128;
     let missing =
         bytes.checked_sub(codec::encoded_len(&fact(short))).expect("the fact is shorter with a short reference");
-    let padded = fact(short + missing);
-    assert_eq!(codec::encoded_len(&padded), bytes, "the padding fills the fact up");
-    padded
+    fact(short + missing)
+}
+
+/// `number` with zeros before it; faster than the formatter's own filling.
+fn padded(number: u64, width: usize) -> String {
+    let digits = number.to_string();
+    let mut text = "0".repeat(width.saturating_sub(digits.len()));
+    text.push_str(&digits);
+    text
 }
 
 #[cfg(test)]
