@@ -133,7 +133,7 @@ impl World {
                 let agent = self.agents.agents.get(&e.agent).ok_or(Rejection::AgentUnknown)?;
                 let bad = || Rejection::BadSeal { position: e.upto };
                 ensure(agent.sealed < e.upto && e.upto <= agent.position, bad)?;
-                let chain = self.aggregator.pending.get(&(e.agent, e.upto)).map(|p| p.chain);
+                let chain = self.aggregator.pending.get(e.agent, e.upto).map(|p| p.chain);
                 ensure(chain == Some(e.head), bad)
             }
             Event::ShardReportedFailed(e) => {
@@ -167,7 +167,9 @@ impl World {
     fn scope_of(event: &Event) -> Option<Scope> {
         match event {
             Event::JobSubmitted(_) | Event::JobCancelRequested(_) => Some(Scope::JobsWrite),
-            Event::ProviderCreated(_) | Event::EnrolmentCreated(_) => Some(Scope::AgentsAdmin),
+            Event::ProviderCreated(_) | Event::EnrolmentCreated(_) | Event::AgentDraining(_) => {
+                Some(Scope::AgentsAdmin)
+            }
             Event::ProjectCreated(_)
             | Event::KeyCreated(_)
             | Event::KeyRevoked(_)
@@ -182,8 +184,9 @@ impl World {
     fn admit_by(&self, fact: &Fact, at: Timestamp) -> Admitted {
         let scope = Self::scope_of(&fact.event);
         let key = fact.by.and_then(|by| by.key);
-        // Genesis writes its project and key before there is a key to ask for.
-        let needs_key = scope.is_some() && !self.projects.keys.is_empty();
+        // Genesis writes its project and key before there is a key to ask for; an agent asks for its own drain.
+        let by_itself = matches!(fact.event, Event::AgentDraining(_));
+        let needs_key = scope.is_some() && !by_itself && !self.projects.keys.is_empty();
         ensure(key.is_some() || !needs_key, || internal("this fact needs a key"))?;
         let Some(by) = &fact.by else { return Ok(()) };
         if let Some(id) = key {

@@ -15,26 +15,62 @@ const CHUNK_ITEMS_MAX: usize = 64;
 /// Two neighbours that hold no more than this together become one.
 const CHUNK_ITEMS_MERGE: usize = 24;
 
-#[derive(Clone, Serialize, Deserialize, Debug)]
+#[derive(Clone, Debug)]
 struct Chunk<K: Clone, V: Clone> {
-    first: K,
     /// Invariant: not empty, ascending.
     items: Arc<Vec<(K, V)>>,
     /// Of the items' bytes; `None` since the last write.
-    #[serde(skip)]
     digest: Option<Digest>,
+}
+
+impl<K: Clone, V: Clone> Chunk<K, V> {
+    fn of(items: Vec<(K, V)>) -> Self {
+        Chunk { items: Arc::new(items), digest: None }
+    }
 }
 
 /// An ordered map. Invariant: chunks ascend, none is empty.
 #[derive(Clone, Serialize, Deserialize, Debug)]
+#[serde(from = "Stored<K, V>", into = "Stored<K, V>")]
 pub struct CowMap<K: Clone, V: Clone> {
+    /// The first key of each chunk, side by side: that is what a search goes through.
+    firsts: Vec<K>,
     chunks: Vec<Chunk<K, V>>,
     len: u64,
 }
 
+/// A map as snapshots hold it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Stored<K, V> {
+    chunks: Vec<StoredChunk<K, V>>,
+    len: u64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredChunk<K, V> {
+    first: K,
+    items: Arc<Vec<(K, V)>>,
+}
+
+impl<K: Clone, V: Clone> From<CowMap<K, V>> for Stored<K, V> {
+    fn from(map: CowMap<K, V>) -> Self {
+        let chunks = map.firsts.into_iter().zip(map.chunks);
+        let chunks = chunks.map(|(first, chunk)| StoredChunk { first, items: chunk.items }).collect();
+        Stored { chunks, len: map.len }
+    }
+}
+
+impl<K: Clone, V: Clone> From<Stored<K, V>> for CowMap<K, V> {
+    fn from(stored: Stored<K, V>) -> Self {
+        let chunks = stored.chunks.into_iter().map(|c| (c.first, Chunk { items: c.items, digest: None }));
+        let (firsts, chunks) = chunks.unzip();
+        CowMap { firsts, chunks, len: stored.len }
+    }
+}
+
 impl<K: Clone, V: Clone> Default for CowMap<K, V> {
     fn default() -> Self {
-        CowMap { chunks: Vec::new(), len: 0 }
+        CowMap { firsts: Vec::new(), chunks: Vec::new(), len: 0 }
     }
 }
 
@@ -50,10 +86,10 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
     /// The chunk that holds `key`, or would.
     fn chunk_of(&self, key: &K) -> usize {
         // Queues are read at their front and grown at their back: look there first.
-        match self.chunks.last() {
+        match self.firsts.last() {
             None => 0,
-            Some(last) if last.first <= *key => self.chunks.len() - 1,
-            Some(_) => self.chunks.partition_point(|c| c.first <= *key).saturating_sub(1),
+            Some(last) if last <= key => self.firsts.len() - 1,
+            Some(_) => self.firsts.partition_point(|first| first <= key).saturating_sub(1),
         }
     }
 
@@ -81,7 +117,8 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
     /// Puts `value` at `key`; gives what stood there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         if self.chunks.is_empty() {
-            self.chunks.push(Chunk { first: key.clone(), items: Arc::new(alloc::vec![(key, value)]), digest: None });
+            self.firsts.push(key.clone());
+            self.chunks.push(Chunk::of(alloc::vec![(key, value)]));
             self.len = 1;
             return None;
         }
@@ -97,8 +134,8 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
                 self.len += 1;
                 if chunk.items.len() == CHUNK_ITEMS_MAX {
                     if is_last && item == CHUNK_ITEMS_MAX {
-                        let items = Arc::new(alloc::vec![(key.clone(), value)]);
-                        self.chunks.push(Chunk { first: key, items, digest: None });
+                        self.firsts.push(key.clone());
+                        self.chunks.push(Chunk::of(alloc::vec![(key, value)]));
                         return None;
                     }
                     self.split(at);
@@ -106,7 +143,7 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
                 }
                 let items = Arc::make_mut(&mut chunk.items);
                 if item == 0 {
-                    chunk.first = key.clone();
+                    self.firsts[at] = key.clone();
                 }
                 items.insert(item, (key, value));
                 chunk.digest = None;
@@ -119,17 +156,17 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
         let chunk = &mut self.chunks[at];
         let upper = Arc::make_mut(&mut chunk.items).split_off(CHUNK_ITEMS_MAX / 2);
         chunk.digest = None;
-        let first = upper[0].0.clone();
-        self.chunks.insert(at + 1, Chunk { first, items: Arc::new(upper), digest: None });
+        self.firsts.insert(at + 1, upper[0].0.clone());
+        self.chunks.insert(at + 1, Chunk::of(upper));
     }
 
     fn insert_into_half(&mut self, at: usize, key: K, value: V) -> Option<V> {
-        let at = if self.chunks[at + 1].first <= key { at + 1 } else { at };
+        let at = if self.firsts[at + 1] <= key { at + 1 } else { at };
         let chunk = &mut self.chunks[at];
         let items = Arc::make_mut(&mut chunk.items);
         let item = items.partition_point(|(k, _)| *k < key);
         if item == 0 {
-            chunk.first = key.clone();
+            self.firsts[at] = key.clone();
         }
         items.insert(item, (key, value));
         None
@@ -144,10 +181,11 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
         let items = Arc::make_mut(&mut chunk.items);
         let (_, value) = items.remove(item);
         if items.is_empty() {
+            self.firsts.remove(at);
             self.chunks.remove(at);
         } else {
             if item == 0 {
-                chunk.first = items[0].0.clone();
+                self.firsts[at] = items[0].0.clone();
             }
             self.merge(at);
         }
@@ -159,6 +197,7 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
         if self.chunks[at].items.len() + next.items.len() > CHUNK_ITEMS_MERGE {
             return;
         }
+        self.firsts.remove(at + 1);
         let next = self.chunks.remove(at + 1);
         Arc::make_mut(&mut self.chunks[at].items).extend(next.items.iter().cloned());
     }

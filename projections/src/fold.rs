@@ -129,7 +129,7 @@ impl World {
             Event::ResultsSealed(e) => self.results_sealed(index, e, families),
             Event::ShardReportedFailed(e) => self.shard_reported_failed(index, e),
             Event::JobReduced(e) => self.job_reduced(index, e),
-            Event::CreditsIssued(e) => self.credits_issued(e),
+            Event::CreditsIssued(e) => self.credits_issued(event, e),
             Event::JobAdmitted(e) => self.job_admitted(index, e),
             Event::JobSucceeded(e) => self.job_succeeded(index, e),
             Event::JobFailed(e) => self.job_failed(index, e),
@@ -140,10 +140,10 @@ impl World {
             Event::LeaseRevoked(e) => self.lease_revoked(index, e),
             Event::ResultAccepted(e) => self.result_accepted(index, event, e),
             Event::ResultRefused(e) => self.result_refused(index, e),
-            Event::CreditHeld(e) => self.credit_held(index, e),
-            Event::CreditAccrued(e) => self.credit_accrued(index, e),
+            Event::CreditHeld(e) => self.credit_held(index, event, e),
+            Event::CreditAccrued(e) => self.credit_accrued(index, event, e),
             Event::CreditVoided(e) => self.credit_voided(e),
-            Event::CreditReleased(e) => self.credit_released(e),
+            Event::CreditReleased(e) => self.credit_released(event, e),
             Event::StateRooted(e) => self.state_rooted(e),
         }
     }

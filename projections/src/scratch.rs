@@ -1,7 +1,7 @@
 //! What the facts of a turn leave for the decisions of the same turn.
 
 use crate::jobs::Failure;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use forge_event::*;
@@ -51,7 +51,7 @@ pub(crate) struct Scratch {
     pub salt: [u8; 32],
     /// Position of the last event.
     pub index: EventIndex,
-    pub undecided: Vec<(AgentId, u64)>,
+    pub undecided: VecDeque<(AgentId, u64)>,
     pub limbo: Vec<Limbo>,
     pub planned: Vec<JobId>,
     pub cancels: Vec<(JobId, EventIndex)>,

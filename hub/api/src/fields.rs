@@ -40,7 +40,9 @@ impl<'a> Fields<'a> {
 
     /// The field as it is; `None` if absent or null.
     pub fn value(&mut self, name: &'static str) -> Option<&'a Value> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         self.map?.get(name).filter(|v| !v.is_null())
     }
 

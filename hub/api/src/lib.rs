@@ -17,6 +17,7 @@ pub mod problem;
 pub mod project;
 pub mod requests;
 pub mod shard;
+pub mod strict;
 pub mod submit;
 pub mod text;
 

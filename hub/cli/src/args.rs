@@ -3,7 +3,6 @@
 use crate::commands::{agents, bench, cluster, context, job, key, ledger, local, log, project, provider};
 use crate::output::{Colour, Format};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
 
 /// A compute hub whose every decision can be replayed and explained.
 #[derive(Parser)]
@@ -37,10 +36,13 @@ pub struct Global {
     pub key: Option<String>,
     /// PEM file of the CA to trust, instead of the context's
     #[arg(long, global = true, env = "FORGE_CA", help_heading = "Global")]
-    pub ca: Option<PathBuf>,
+    pub ca: Option<String>,
     /// Act for this project (needs cluster:admin)
     #[arg(long, global = true, value_name = "ID", help_heading = "Global")]
     pub in_project: Option<String>,
+    /// Do not ask before something final
+    #[arg(long, global = true, help_heading = "Global")]
+    pub yes: bool,
     /// When to colour
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global")]
     pub color: Colour,

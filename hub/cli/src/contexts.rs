@@ -127,8 +127,8 @@ pub fn resolve(global: &Global) -> Result<(String, Context), Failure> {
     if let Some(key) = global.key.as_ref().filter(|k| !k.trim().is_empty()) {
         context.key = Some(key.trim().to_string());
     }
-    if let Some(ca) = global.ca.as_ref().filter(|c| !c.as_os_str().is_empty()) {
-        context.ca = Some(ca.clone());
+    if let Some(ca) = global.ca.as_ref().filter(|c| !c.is_empty()) {
+        context.ca = Some(ca.into());
     }
     for url in &mut context.urls {
         let trimmed = url.trim().trim_end_matches('/');

@@ -28,8 +28,11 @@ pub struct Failure {
 impl Failure {
     /// A problem of the CLI's own.
     pub fn new(exit: u8, code: &str, detail: impl Into<String>) -> Failure {
-        let outcome = "not_applied";
-        let body = json!({"code": code, "title": code, "detail": detail.into(), "retryable": false, "outcome": outcome, "fix": []});
+        let (outcome, retryable) = ("not_applied", exit == UNAVAILABLE);
+        let body = json!({
+            "type": format!("/docs/errors/{code}"), "status": null, "code": code, "title": code, "detail": detail.into(),
+            "retryable": retryable, "outcome": outcome, "fix": [],
+        });
         Failure { exit, body: Some(body) }
     }
 

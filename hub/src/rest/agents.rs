@@ -89,22 +89,28 @@ pub fn hubs(world: &World, address: impl Fn(&Addresses) -> &String) -> Vec<HubAd
     security(("key" = ["agents:admin"])))]
 pub async fn drain(call: Call, Path(id): Path<String>, body: Body) -> Answered {
     call.need(&[Scope::AgentsAdmin])?;
-    let body = call.body(body).await?;
-    requests::reason(&requests::or_empty(body.clone()))?;
+    let body = call.body_or_empty(body).await?;
+    requests::reason(&body)?;
     let missing = || Problem::not_found(format!("agent {id}"));
     let agent: AgentId = id.parse().map_err(|_| missing())?;
     call.settle().await?;
     let known = call.rest.hub().read(|w| w.agents.agents.get(&agent).map(|a| (a.epoch, a.session.map(|s| s.draining))));
     let (epoch, session) = known.ok_or_else(missing)?;
+    let mut replayed = call.replayed(&body)?.is_some();
     match session {
+        _ if replayed => {}
         None => {
             let reason = format!("agent {agent} is offline");
             return Err(Rejection::InvalidTransition { asked: "drain".into(), reason }.into());
         }
         Some(true) => {}
-        Some(false) => drop(call.commit(&body, AgentDraining { agent, epoch }).await?),
+        Some(false) => replayed = call.commit(&body, AgentDraining { agent, epoch }).await?.replayed,
     }
     let read = call.rest.hub().read(|w| (w.head.events, w.agents.agents.get(&agent).map(|a| Agent::of(agent, a))));
     let shown = read.1.ok_or_else(missing)?;
-    Ok(answer::at(answer::json(StatusCode::OK, &shown), EventIndex(read.0)))
+    let mut response = answer::at(answer::json(StatusCode::OK, &shown), EventIndex(read.0));
+    if replayed {
+        answer::set(response.headers_mut(), answer::REPLAYED, "true");
+    }
+    Ok(response)
 }

@@ -23,6 +23,13 @@ pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-a
 #[derive(Debug)]
 pub struct Refused(pub Box<Problem>);
 
+/// A rejection that no caller can cause is a fault of ours: the caller learns little of it, the operator all.
+fn note_ours(rejection: &Rejection) {
+    if let Rejection::Internal { detail } = rejection {
+        tracing::error!(detail, "a command was rejected that no caller can cause");
+    }
+}
+
 /// What a handler gives.
 pub type Answered = Result<Response, Refused>;
 
@@ -34,12 +41,16 @@ impl From<Problem> for Refused {
 
 impl From<CommandError> for Refused {
     fn from(error: CommandError) -> Refused {
+        if let CommandError::Rejected(rejection) = &error {
+            note_ours(rejection);
+        }
         Problem::from(error).into()
     }
 }
 
 impl From<Rejection> for Refused {
     fn from(rejection: Rejection) -> Refused {
+        note_ours(&rejection);
         Problem::from(rejection).into()
     }
 }

@@ -7,15 +7,18 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
-use forge_api::{Code, Problem, fingerprint, key};
+use forge_api::{Code, Problem, fingerprint, key, strict};
 use forge_event::*;
-use forge_projections::{Command, Committed, World};
+use forge_projections::{Command, Committed, Rejection, World};
+use futures::StreamExt;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// JSON bodies end here. Units: bytes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// A longer body is read and thrown away up to here. Units: bytes.
+const BODY_BYTES_READ_MAX: usize = 64 << 20;
 /// How long `Forge-Min-Index` may wait.
 const MIN_INDEX_WAIT: Duration = Duration::from_secs(5);
 
@@ -122,6 +125,28 @@ fn check_key(
         return Err(KeyFault::Ended);
     }
     Ok((known.scopes.clone(), known.project))
+}
+
+/// Reads a body to its end. One that is too long is read on and thrown away for a while: whoever is still sending
+/// would otherwise see a broken connection instead of the answer.
+async fn read(body: Body) -> Result<Vec<u8>, Refused> {
+    let mut parts = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|e| Problem::new(Code::InvalidRequest, format!("the body was cut: {e}")))?;
+        length += part.len();
+        if length > BODY_BYTES_READ_MAX {
+            break;
+        }
+        if length <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&part);
+        }
+    }
+    if length > BODY_BYTES_MAX {
+        let detail = format!("the body passes the limit of {BODY_BYTES_MAX} bytes");
+        return Err(Problem::new(Code::PayloadTooLarge, detail).into());
+    }
+    Ok(bytes)
 }
 
 impl Call {
@@ -253,18 +278,22 @@ impl Call {
         Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &body?), index)))
     }
 
-    /// The body as JSON; `null` if there is none.
+    /// The body as JSON.
     ///
     /// # Errors
     /// 400 if it is not JSON, 413 past 1 MiB, 415 if it says to be something else.
     pub async fn body(&self, body: Body) -> Result<Value, Refused> {
-        let bytes = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-            let detail = format!("the body passes the limit of {BODY_BYTES_MAX} bytes, or was cut");
-            Problem::new(Code::PayloadTooLarge, detail)
-        })?;
-        if bytes.is_empty() {
-            return Ok(Value::Null);
-        }
+        let bytes = read(body).await?;
+        self.json(&bytes)
+    }
+
+    /// The same; no body stands for an empty object.
+    pub async fn body_or_empty(&self, body: Body) -> Result<Value, Refused> {
+        let bytes = read(body).await?;
+        if bytes.is_empty() { Ok(json!({})) } else { self.json(&bytes) }
+    }
+
+    fn json(&self, bytes: &[u8]) -> Result<Value, Refused> {
         if let Some(kind) = self.headers.get(header::CONTENT_TYPE) {
             let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
             if !kind.eq_ignore_ascii_case("application/json") && !kind.ends_with("+json") {
@@ -272,8 +301,7 @@ impl Call {
                 return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
             }
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|e| Problem::new(Code::InvalidRequest, format!("the body is not JSON: {e}")).into())
+        strict::read(bytes).map_err(|e| Problem::new(Code::InvalidRequest, format!("the body is not JSON: {e}")).into())
     }
 
     /// On whose word a fact of this request stands.
@@ -299,6 +327,34 @@ impl Call {
         // Committed is committed: a slow fold here does not change the answer.
         self.rest.hub().reached(committed.index, MIN_INDEX_WAIT).await;
         Ok(committed)
+    }
+
+    /// Where this very request was committed before; `None`: it was not, or it has no Idempotency-Key.
+    ///
+    /// # Errors
+    /// 422 if its key was used for another request.
+    pub fn replayed(&self, body: &Value) -> Result<Option<EventIndex>, Refused> {
+        let by = self.by(body)?;
+        let Some(idempotency) = by.idempotency else { return Ok(None) };
+        let first =
+            self.rest.hub().read(|w| w.projects.recall(w.projects.memory_of(by.key), idempotency, w.at).copied());
+        match first {
+            Some(first) if first.request != by.request => {
+                Err(Rejection::IdempotencyKeyReuse { first: first.index }.into())
+            }
+            other => Ok(other.map(|first| first.index)),
+        }
+    }
+
+    /// # Errors
+    /// 412 if the caller saw another version (`If-Match`).
+    pub fn if_match(&self, etag: &str) -> Result<(), Refused> {
+        let asked = self.headers.get_all(header::IF_MATCH).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>();
+        let fits = |v: &&str| v.split(',').map(str::trim).any(|v| v == "*" || v == etag);
+        if asked.is_empty() || asked.iter().any(fits) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::StaleEtag, format!("the object is now {etag}")).into())
     }
 
     /// The answer to a committed POST.

@@ -100,8 +100,8 @@ fn member(id: NodeId, node: &forge_projections::cluster::Node, status: &Status, 
     security(("key" = ["cluster:admin"])))]
 pub async fn invite(call: Call, body: Body) -> Answered {
     call.need(&[Scope::ClusterAdmin])?;
-    let body = call.body(body).await?;
-    let ttl = requests::invite(&requests::or_empty(body.clone()))?;
+    let body = call.body_or_empty(body).await?;
+    let ttl = requests::invite(&body)?;
     let hub = call.rest.hub();
     let (hubs, at) = hub.read(|w| (super::agents::hubs(w, |a| &a.peers), w.at));
     let secret = Secret(hub.clock().random());

@@ -136,7 +136,8 @@ fn unnamed(response: &Response, method: &Method, path: &str) -> Option<Problem> 
         StatusCode::NOT_FOUND => Problem::not_found(path),
         StatusCode::METHOD_NOT_ALLOWED => {
             let allowed = response.headers().get(header::ALLOW).and_then(|v| v.to_str().ok()).unwrap_or_default();
-            Problem::new(Code::MethodNotAllowed, format!("{path} does not take {method}, it takes {allowed}"))
+            let takes = if allowed.is_empty() { String::new() } else { format!(", it takes {allowed}") };
+            Problem::new(Code::MethodNotAllowed, format!("{path} does not take {method}{takes}"))
         }
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::PayloadTooLarge, "the body is too large"),
         status if status.is_client_error() => Problem::new(Code::InvalidRequest, "the request could not be read"),

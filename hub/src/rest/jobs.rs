@@ -93,7 +93,7 @@ pub async fn submit(call: Call, body: Body) -> Answered {
     let wait = Wait::of(&call)?;
     let submission = submit::read(&body, project, call.rest.hub().families())?;
     if let Some(expected) = &submission.expect_plan
-        && !remembered(&call, &body)?
+        && call.replayed(&body)?.is_none()
     {
         let plan = call.rest.hub().read(|w| planned(&call, w, &submission))?;
         if !plan.digest.trim_start_matches("blake3:").starts_with(expected.as_str()) {
@@ -122,15 +122,6 @@ pub async fn submit(call: Call, body: Body) -> Answered {
     let mut response = call.created(&committed, location, &with_meta(&body, in_time));
     answer::set(response.headers_mut(), answer::PREFERENCE_APPLIED, &wait.applied());
     Ok(response)
-}
-
-fn remembered(call: &Call, body: &Value) -> Result<bool, super::answer::Refused> {
-    let by = call.by(body)?;
-    let known = |w: &World| {
-        let memory = w.projects.memory_of(by.key);
-        by.idempotency.is_some_and(|key| w.projects.recall(memory, key, w.at).is_some())
-    };
-    Ok(call.rest.hub().read(known))
 }
 
 fn is_final(world: &World, id: JobId) -> bool {
@@ -280,13 +271,18 @@ fn explained(id: JobId, known: &Known, world: &World) -> Job {
     security(("key" = ["jobs:write"])))]
 pub async fn cancel(call: Call, Path(id): Path<String>, body: Body) -> Answered {
     call.need(&[Scope::JobsWrite])?;
-    let body = call.body(body).await?;
-    let reason = requests::reason(&requests::or_empty(body.clone()))?;
+    let body = call.body_or_empty(body).await?;
+    let reason = requests::reason(&body)?;
     call.settle().await?;
-    let (job, state) = call.rest.hub().read(|w| seen(w, &call, &id).map(|(n, j)| (n, j.state)))?;
+    let read = |w: &World| seen(w, &call, &id).map(|(n, j)| (n, j.state, Job::etag(n, j)));
+    let (job, state, etag) = call.rest.hub().read(read)?;
+    let mut replayed = call.replayed(&body)?.is_some();
+    if !replayed {
+        call.if_match(&etag)?;
+    }
     if !state.is_final() {
         match call.commit(&body, JobCancelRequested { job, reason }).await {
-            Ok(_) => {}
+            Ok(committed) => replayed = committed.replayed,
             // It ended while we asked; what it became decides.
             Err(refused) if refused.0.code == Code::InvalidTransition => {
                 call.rest.hub().barrier().await?;
@@ -298,7 +294,11 @@ pub async fn cancel(call: Call, Path(id): Path<String>, body: Body) -> Answered 
             return Err(Problem::new(Code::OutcomeUnknown, "the job was asked to stop and has not stopped yet").into());
         }
     }
-    cancelled(&call, job)
+    let mut response = cancelled(&call, job)?;
+    if replayed {
+        answer::set(response.headers_mut(), answer::REPLAYED, "true");
+    }
+    Ok(response)
 }
 
 fn cancelled(call: &Call, id: JobId) -> Answered {

@@ -2,8 +2,7 @@
 
 use super::answer::{self, Answered};
 use super::call::Call;
-use super::render;
-use super::stream::unreadable;
+use super::refold::{Refold, Upto};
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -11,9 +10,7 @@ use forge_api::cluster::StateDigest;
 use forge_api::problem::ProblemBody;
 use forge_api::{Code, Problem, page::Page};
 use forge_event::*;
-use forge_log::ReadTurn;
-use forge_projections::World;
-use futures::StreamExt;
+use forge_projections::export::Exported;
 use serde_json::{Value, json};
 
 /// Events that one page shows unless asked otherwise, and at the most.
@@ -59,27 +56,22 @@ pub async fn show(call: Call, Path(index): Path<String>) -> Answered {
     Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &entry), end)))
 }
 
+/// Events `from..=to` with all that the fold knows of them, and the chain's digests around their turns.
 async fn entries(call: &Call, from: u64, to: u64) -> Result<Vec<Value>, super::answer::Refused> {
     let mut data = Vec::new();
     if from > to {
         return Ok(data);
     }
-    let mut turns = call.rest.hub().log().read(EventIndex(from));
-    while let Some(turn) = turns.next().await {
-        let ReadTurn { turn, head, .. } = turn.map_err(|e| unreadable(&e))?;
-        call.rest.hub().read(|world| {
-            for (index, event) in turn.events().filter(|(i, _)| (from..=to).contains(&i.0)) {
-                let line = render::exported(&turn, index, event, world).line();
-                let mut line: Value = serde_json::from_str(&line).expect("an event is rendered as JSON");
-                line["hash"] = json!(head.digest.to_string());
-                line["previous_hash"] = json!(turn.expected.digest.to_string());
-                data.push(line);
-            }
-        });
-        if turn.last().0 >= to {
-            break;
+    let refold = Refold::new(&call.rest, EventIndex(from), Upto::TurnOf(EventIndex(to))).await?;
+    let each = |events: Vec<Exported>, before: &Head, after: &Head| {
+        for event in events {
+            let mut line: Value = serde_json::from_str(&event.line()).expect("an event is rendered as JSON");
+            line["hash"] = json!(after.digest.to_string());
+            line["previous_hash"] = json!(before.digest.to_string());
+            data.push(line);
         }
-    }
+    };
+    refold.each(each).await?;
     Ok(data)
 }
 
@@ -128,27 +120,14 @@ pub async fn digest(call: Call) -> Answered {
     let present = call.rest.hub().read(Clone::clone);
     let world = match at {
         Some(at) if at.0 > present.head.events => return Err(not_there(at).into()),
-        Some(at) if at.0 < present.head.events => past(&call, at).await?,
+        Some(at) if at.0 < present.head.events => {
+            let all = |_: Vec<Exported>, _: &Head, _: &Head| ();
+            Refold::new(&call.rest, EventIndex(at.0 + 1), Upto::TurnOf(at)).await?.each(all).await?
+        }
         _ => present,
     };
     // Roots cost what was written since they were last taken: off the runtime.
     let taken = tokio::task::spawn_blocking(move || world.state_digest()).await;
     let taken = taken.map_err(|_| Problem::new(Code::Internal, Code::Internal.example()))?;
     Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &taken), taken.index)))
-}
-
-/// The state behind the turn that holds event `at`, folded from the log's start.
-async fn past(call: &Call, at: EventIndex) -> Result<World, super::answer::Refused> {
-    let mut world = World::default();
-    let mut turns = call.rest.hub().log().read(EventIndex(1));
-    while let Some(turn) = turns.next().await {
-        let ReadTurn { turn, frame, .. } = turn.map_err(|e| unreadable(&e))?;
-        world.fold(&turn, &frame, call.rest.hub().families(), &mut ());
-        if turn.last() >= at {
-            break;
-        }
-        // Other requests share this thread.
-        tokio::task::yield_now().await;
-    }
-    Ok(world)
 }

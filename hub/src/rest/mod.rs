@@ -15,8 +15,10 @@ mod ledger;
 mod list;
 mod log;
 mod ndjson;
+mod not_yet;
 mod projects;
 mod providers;
+mod refold;
 mod render;
 mod result;
 mod shards;
@@ -98,6 +100,7 @@ fn router(rest: Rest) -> Router {
     let description = docs::polish(description);
     router
         .merge(docs::serve_description(&description))
+        .merge(not_yet::routes())
         .fallback(context::no_such_path)
         .with_state(rest.clone())
         .layer(axum::middleware::from_fn_with_state(rest, context::around))

@@ -10,6 +10,8 @@ pub struct Shown {
     pub index: EventIndex,
     pub name: &'static str,
     pub subject: Option<String>,
+    /// What it moved is known to the fold alone.
+    pub partial: bool,
     /// The CloudEvent.
     pub text: String,
 }
@@ -25,8 +27,8 @@ pub fn ends_job(event: &Event) -> bool {
     matches!(event, Event::JobSucceeded(_) | Event::JobFailed(_) | Event::JobCancelled(_))
 }
 
-/// An event of `turn` without what only the fold knows (causes, entries); `world` is any later state.
-pub fn exported(turn: &Turn, index: EventIndex, event: &Event, world: &World) -> Exported {
+/// An event of `turn` without what only the fold knows (cause, sequence); `world` is any later state.
+fn exported(turn: &Turn, index: EventIndex, event: &Event, world: &World) -> Exported {
     let place = Place { index, turn: turn.expected.turns + 1, at: turn.at, policy: turn.policy };
     let at = (index.0 - turn.first().0) as usize;
     let by = turn.facts.get(at).and_then(|fact| fact.by.as_ref());
@@ -36,5 +38,6 @@ pub fn exported(turn: &Turn, index: EventIndex, event: &Event, world: &World) ->
 /// An event as a CloudEvent of this cluster.
 pub fn cloud(source: &str, turn: &Turn, index: EventIndex, event: &Event, world: &World) -> Shown {
     let exported = exported(turn, index, event, world);
-    Shown { index, name: exported.name, text: exported.cloud_event(source), subject: exported.subject }
+    let partial = matches!(event, Event::CreditVoided(_));
+    Shown { index, name: exported.name, text: exported.cloud_event(source), subject: exported.subject, partial }
 }

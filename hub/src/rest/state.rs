@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 pub const REQUESTS_MAX: usize = 1024;
 /// Requests that wait for something, and streams, at once.
 pub const WAITERS_MAX: usize = 8192;
+/// Passes over the whole log at once; further ones wait.
+const REFOLDS_MAX: usize = 2;
 
 /// An answered request, by what matters for alarms.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -38,6 +40,7 @@ struct Shared {
     shutdown: CancellationToken,
     requests: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
+    refolds: Arc<Semaphore>,
     registry: Registry,
     answered: Family<Answered, Counter>,
     refused: Family<Refusal, Counter>,
@@ -56,6 +59,7 @@ impl Rest {
             shutdown,
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
+            refolds: Arc::new(Semaphore::new(REFOLDS_MAX)),
             registry,
             answered,
             refused,
@@ -78,6 +82,10 @@ impl Rest {
 
     pub fn waiters(&self) -> &Arc<Semaphore> {
         &self.0.waiters
+    }
+
+    pub fn refolds(&self) -> &Arc<Semaphore> {
+        &self.0.refolds
     }
 
     pub fn streams(&self) -> &Gauge {

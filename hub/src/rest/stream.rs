@@ -1,6 +1,7 @@
 //! Events straight off the log: archive and tail first, then live, without a gap.
 
 use super::answer::Refused;
+use super::refold::{Refold, Upto};
 use super::render::{self, Shown};
 use super::state::Rest;
 use axum::response::sse::Event as Frame;
@@ -8,7 +9,7 @@ use forge_api::event::type_fits;
 use forge_api::{Code, Problem};
 use forge_event::*;
 use forge_log::{CommittedTurn, ReadError, ReadTurn};
-use forge_projections::export::{job_of, project_of};
+use forge_projections::export::{Exported, job_of, project_of};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::collections::VecDeque;
@@ -44,7 +45,7 @@ impl Selection {
         if !turn.events().any(|(index, event)| takes(index, event)) {
             return Vec::new();
         }
-        let source = format!("/clusters/{}", rest.hub().cluster().hex());
+        let source = source(rest);
         rest.hub().read(|world| {
             let chosen = turn.events().filter(|(index, event)| takes(*index, event));
             let own = chosen
@@ -54,10 +55,36 @@ impl Selection {
         })
     }
 
+    /// The same, with what only the fold knows of some (the entries of a void).
+    ///
+    /// # Errors
+    /// If history cannot be read.
+    async fn shown(&self, rest: &Rest, turn: &Turn, after: EventIndex) -> Result<Vec<Shown>, Refused> {
+        let mut shown = self.of_turn(rest, turn, after);
+        let partly = shown.iter().filter(|e| e.partial).map(|e| e.index).min();
+        if let Some(first) = partly {
+            let source = source(rest);
+            let refold = Refold::new(rest, first, Upto::TurnOf(turn.last())).await?;
+            let each = |events: Vec<Exported>, _: &Head, _: &Head| {
+                for event in events {
+                    if let Some(known) = shown.iter_mut().find(|e| e.index == event.place.index) {
+                        known.text = event.cloud_event(&source);
+                    }
+                }
+            };
+            refold.each(each).await?;
+        }
+        Ok(shown)
+    }
+
     fn ends_in(&self, turn: &Turn) -> bool {
         let ends = |(index, event): (EventIndex, &Event)| render::ends_job(event) && job_of(index, event) == self.job;
         self.job.is_some() && turn.events().any(ends)
     }
+}
+
+fn source(rest: &Rest) -> String {
+    format!("/clusters/{}", rest.hub().cluster().hex())
 }
 
 /// Why history cannot be read, as a problem.
@@ -92,7 +119,7 @@ pub async fn page(
     let mut turns = rest.hub().log().read(EventIndex(after.0 + 1));
     while let Some(turn) = turns.next().await {
         let ReadTurn { turn, .. } = turn.map_err(|e| unreadable(&e))?;
-        events.extend(selection.of_turn(rest, &turn, after));
+        events.extend(selection.shown(rest, &turn, after).await?);
         if events.len() > limit {
             events.truncate(limit);
             let last = events.last().map(|e| e.index);
@@ -191,7 +218,7 @@ impl Follow {
     async fn step(&mut self) {
         if let Some(history) = &mut self.history {
             match history.next().await {
-                Some(Ok(read)) => self.take(&read.turn),
+                Some(Ok(read)) => self.take(&read.turn).await,
                 Some(Err(error)) => {
                     tracing::warn!(%error, "an event stream stops: history cannot be read");
                     self.bye();
@@ -208,15 +235,16 @@ impl Follow {
         match self.live.recv().await {
             Ok(turn) if turn.turn.last() <= self.cursor => {}
             Ok(turn) if turn.turn.first().0 > self.cursor.0 + 1 => self.catch_up(),
-            Ok(turn) => self.take(&turn.turn),
+            Ok(turn) => self.take(&turn.turn).await,
             Err(RecvError::Lagged(_)) => self.catch_up(),
             Err(RecvError::Closed) => self.bye(),
         }
     }
 
-    fn take(&mut self, turn: &Turn) {
-        for event in self.selection.of_turn(&self.rest, turn, self.cursor) {
-            self.ready.push_back(frame(&event));
+    async fn take(&mut self, turn: &Turn) {
+        match self.selection.shown(&self.rest, turn, self.cursor).await {
+            Ok(events) => self.ready.extend(events.iter().map(frame)),
+            Err(_) => return self.bye(),
         }
         self.cursor = self.cursor.max(turn.last());
         if self.until_terminal && self.selection.ends_in(turn) {

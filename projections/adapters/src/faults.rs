@@ -128,10 +128,10 @@ impl<'a, 'f> Fields<'a, 'f> {
         self.faults
     }
 
-    /// The raw value, if the field is there.
+    /// The raw value, if the field is there; `null` counts as absent.
     pub fn optional(&self, name: &str) -> Option<&'a Value> {
         debug_assert!(self.known.contains(&name), "a field that is read is a known one");
-        self.map.get(name)
+        self.map.get(name).filter(|v| !v.is_null())
     }
 
     /// The raw value, or a fault that says what to add.

@@ -91,7 +91,7 @@ fn other_types_are_refused() {
     fault("european", "/antithetic", json!(1), "wrong-type");
     fault("european", "/outputs", json!("mean"), "wrong-type");
     fault("european", "/quantiles", json!(["a"]), "wrong-type");
-    fault("european", "/seed", json!(null), "wrong-type");
+    fault("european", "/seed", json!(null), "missing-field");
 }
 
 #[test]

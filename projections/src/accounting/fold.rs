@@ -21,6 +21,26 @@ impl Split {
     }
 }
 
+/// The legs that move something.
+fn legs(legs: impl IntoIterator<Item = (Account, i128)>) -> Vec<Entry> {
+    legs.into_iter().filter(|(_, a)| *a != 0).map(|(account, amount)| Entry { account, amount }).collect()
+}
+
+fn moved(from: Account, to: Account, amount: Credits) -> Vec<Entry> {
+    let amount = signed(amount.0);
+    legs([(from, -amount), (to, amount)])
+}
+
+fn charged(e: &CreditAccrued, s: Split) -> Vec<Entry> {
+    legs([
+        (Account::JobEscrow(e.job), -signed(s.charge)),
+        (Account::ProviderHeld(e.provider), signed(s.payout)),
+        (Account::HubFee, signed(s.fee)),
+        (Account::HubVerification, signed(s.verification)),
+        (Account::HubRounding, signed(s.rounding())),
+    ])
+}
+
 /// F(u): the amounts for `count` results.
 fn split(prices: &PolicyChanged, rate: Rate, count: u64) -> Split {
     let charge = rate.of(u128::from(count));
@@ -41,9 +61,7 @@ impl World {
     ///
     /// # Panics
     /// If the legs do not sum to zero, or an account that may not would be negative.
-    fn post(&mut self, legs: impl IntoIterator<Item = (Account, i128)>) -> Vec<Entry> {
-        let entries: Vec<Entry> =
-            legs.into_iter().filter(|(_, a)| *a != 0).map(|(account, amount)| Entry { account, amount }).collect();
+    fn post(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         assert!(entries.iter().map(|e| e.amount).sum::<i128>() == 0, "the legs of a transfer sum to zero");
         for entry in &entries {
             let balance = self.accounting.balance(entry.account) + entry.amount;
@@ -64,16 +82,27 @@ impl World {
         entries
     }
 
-    pub(crate) fn credits_issued(&mut self, e: &CreditsIssued) -> Meta {
-        let amount = signed(e.amount.0);
-        let entries = self.post([(Account::EquityIssued, -amount), (Account::ProjectAvailable(e.project), amount)]);
-        self.review_waiting(e.project);
-        Meta { entries, ..Meta::of(e.project) }
+    /// The legs of a transfer that follow from its event and any later state; `None`: only the fold knows them.
+    pub(crate) fn legs_of(&self, event: &Event) -> Option<Vec<Entry>> {
+        let available = |job: JobId| self.jobs.jobs.get(&job).map(|j| Account::ProjectAvailable(j.project()));
+        Some(match event {
+            Event::CreditsIssued(e) => moved(Account::EquityIssued, Account::ProjectAvailable(e.project), e.amount),
+            Event::CreditHeld(e) => moved(available(e.job)?, Account::JobEscrow(e.job), e.amount),
+            Event::CreditAccrued(e) => charged(e, split(self.cluster.prices.get(&e.prices)?, e.rate, e.count)),
+            Event::CreditReleased(e) => moved(Account::JobEscrow(e.job), available(e.job)?, e.amount),
+            _ => return None,
+        })
     }
 
-    pub(crate) fn post_hold(&mut self, project: ProjectId, job: JobId, amount: Credits) -> Vec<Entry> {
-        let amount = signed(amount.0);
-        self.post([(Account::ProjectAvailable(project), -amount), (Account::JobEscrow(job), amount)])
+    pub(crate) fn post_of(&mut self, event: &Event) -> Vec<Entry> {
+        let legs = self.legs_of(event).expect("admission and policy name only jobs and prices that exist");
+        self.post(legs)
+    }
+
+    pub(crate) fn credits_issued(&mut self, event: &Event, e: &CreditsIssued) -> Meta {
+        let entries = self.post_of(event);
+        self.review_waiting(e.project);
+        Meta { entries, ..Meta::of(e.project) }
     }
 
     /// Charge and payout of an accrual; `None` if its prices are not known.
@@ -82,17 +111,7 @@ impl World {
         Some((Credits(s.charge), Credits(s.payout)))
     }
 
-    fn post_charge(&mut self, job: JobId, provider: ProviderId, s: Split) -> Vec<Entry> {
-        self.post([
-            (Account::JobEscrow(job), -signed(s.charge)),
-            (Account::ProviderHeld(provider), signed(s.payout)),
-            (Account::HubFee, signed(s.fee)),
-            (Account::HubVerification, signed(s.verification)),
-            (Account::HubRounding, signed(s.rounding())),
-        ])
-    }
-
-    pub(crate) fn credit_accrued(&mut self, index: EventIndex, e: &CreditAccrued) -> Meta {
+    pub(crate) fn credit_accrued(&mut self, index: EventIndex, event: &Event, e: &CreditAccrued) -> Meta {
         let project = self.touch(e.job, index);
         let mut meta = Meta::of(project);
         let transfer = TransferId::born_at(index);
@@ -107,7 +126,7 @@ impl World {
         let prices = self.cluster.prices.get(&e.prices).expect("admission checked the version");
         let s = split(prices, e.rate, e.count);
         self.job_mut(e.job).charged += s.charge;
-        meta.entries = self.post_charge(e.job, e.provider, s);
+        meta.entries = self.post_of(event);
         let accrual = Accrual {
             job: e.job,
             provider: e.provider,
@@ -128,8 +147,9 @@ impl World {
         // They were received in this turn, so they stand among the agent's newest.
         let mut position = self.agent(unpaid.agent).position;
         let mut left = unpaid.shards.count();
+        let window = self.aggregator.pending.of_mut(unpaid.agent).expect("received in this turn");
         while left > 0 {
-            let pending = self.aggregator.pending.get_mut(&(unpaid.agent, position)).expect("received in this turn");
+            let pending = window.get_mut(position).expect("received in this turn");
             let lease = pending.lease;
             let named = lease.job == unpaid.job
                 && lease.attempt == unpaid.attempt
@@ -201,20 +221,19 @@ impl World {
     /// F(u) − F(u−k) of each amount; the rounding may also grow.
     fn post_refund(&mut self, provider: ProviderId, (before, after): (Split, Split), to: Account) -> Vec<Entry> {
         let less = |f: fn(&Split) -> u128| signed(f(&after)) - signed(f(&before));
-        self.post([
+        self.post(legs([
             (to, -less(|s| s.charge)),
             (Account::ProviderHeld(provider), less(|s| s.payout)),
             (Account::HubFee, less(|s| s.fee)),
             (Account::HubVerification, less(|s| s.verification)),
             (Account::HubRounding, less(Split::rounding)),
-        ])
+        ]))
     }
 
-    pub(crate) fn credit_released(&mut self, e: &CreditReleased) -> Meta {
+    pub(crate) fn credit_released(&mut self, event: &Event, e: &CreditReleased) -> Meta {
         let index = self.turn.index;
         let project = self.touch(e.job, index);
-        let amount = signed(e.amount.0);
-        let entries = self.post([(Account::JobEscrow(e.job), -amount), (Account::ProjectAvailable(project), amount)]);
+        let entries = self.post_of(event);
         self.review_waiting(project);
         let ended = self.job(e.job).ended.expect("only an ended job's hold is released");
         Meta { entries, ..Meta::of(project).because(ended) }

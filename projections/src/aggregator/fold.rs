@@ -1,6 +1,6 @@
 //! What events do to results: received, accepted or refused, sealed, folded.
 
-use super::{Outcome, Pending};
+use super::{Outcome, Pending, Window};
 use crate::agents::SEAL_WAIT;
 use crate::cow::digest_of;
 use crate::family::Families;
@@ -18,6 +18,7 @@ impl World {
         let mut chain = self.agent(e.agent).chain;
         let wait_base = self.base_of(self.at.after(SEAL_WAIT));
         let mut shards = e.shards.iter();
+        let window = self.aggregator.pending.open(e.agent, position);
         for run in &e.results {
             let inline: Option<Arc<[u8]>> = run.inline.as_deref().map(Into::into);
             let root = run.root.unwrap_or_else(|| seal::single_root(&run.digest));
@@ -38,8 +39,8 @@ impl World {
                     outcome: Outcome::Undecided,
                     accrual: None,
                 };
-                self.aggregator.pending.insert((e.agent, position), pending);
-                self.turn.undecided.push((e.agent, position));
+                window.push(pending);
+                self.turn.undecided.push_back((e.agent, position));
                 position += 1;
             }
         }
@@ -60,25 +61,17 @@ impl World {
         outcome: Outcome,
     ) -> (EventIndex, Timestamp) {
         let (mut received, mut wait_base) = (EventIndex(0), None);
-        let mut left = shards.count();
         let named = |lease: &LeaseId| lease.job == job && lease.attempt == attempt && shards.contains(lease.shard);
+        let window = self.aggregator.pending.of_mut(agent).expect("undecided deliveries are pending");
         // A decision settles deliveries in the order they came, so they stand at the front.
-        let mut settled = 0;
-        for (from, position) in &self.turn.undecided {
-            if left == 0 {
-                break;
-            }
-            let pending =
-                self.aggregator.pending.get_mut(&(*from, *position)).expect("undecided deliveries are pending");
-            assert!(*from == agent && named(&pending.lease), "deliveries are settled in order");
+        for _ in 0..shards.count() {
+            let (from, position) = self.turn.undecided.pop_front().expect("only deliveries of this turn are settled");
+            let pending = window.get_mut(position).expect("undecided deliveries are pending");
+            assert!(from == agent && named(&pending.lease), "deliveries are settled in order");
             pending.outcome = outcome;
             received = received.max(pending.received);
             wait_base.get_or_insert(pending.wait_base);
-            left -= 1;
-            settled += 1;
         }
-        assert!(left == 0, "only deliveries of this turn are settled");
-        self.turn.undecided.drain(..settled);
         (received, wait_base.unwrap_or_default())
     }
 
@@ -190,13 +183,13 @@ impl World {
 
     /// Everything of an agent that no seal covers, by position.
     pub fn unsealed_of(&self, agent: AgentId) -> impl Iterator<Item = (u64, &Pending)> {
-        let from = self.aggregator.pending.range_from(&(agent, 0));
-        from.take_while(move |((a, _), _)| *a == agent).map(|((_, position), pending)| (*position, pending))
+        self.aggregator.pending.of(agent).into_iter().flat_map(Window::iter)
     }
 
     /// Marks a result as void; gives what had received it.
     pub(crate) fn void_pending(&mut self, agent: AgentId, position: u64) -> EventIndex {
-        let pending = self.aggregator.pending.get_mut(&(agent, position)).expect("found just now");
+        let window = self.aggregator.pending.of_mut(agent);
+        let pending = window.and_then(|w| w.get_mut(position)).expect("found just now");
         pending.outcome = Outcome::Voided;
         // The void takes it out of its accrual; a late seal must not do so again.
         pending.accrual = None;
@@ -206,11 +199,11 @@ impl World {
     /// A seal closes every result it covers: accepted ones are folded, all leave the window.
     pub(crate) fn results_sealed(&mut self, _index: EventIndex, e: &ResultsSealed, families: &dyn Families) -> Meta {
         let agent = self.agent_mut(e.agent);
-        let from = agent.sealed + 1;
-        agent.sealed = e.upto;
-        let mut closed: Vec<(LeaseId, Option<Arc<[u8]>>)> = Vec::new();
-        for position in from..=e.upto {
-            let pending = self.aggregator.pending.remove(&(e.agent, position)).expect("received and not sealed");
+        let count = e.upto - core::mem::replace(&mut agent.sealed, e.upto);
+        let sealed = self.aggregator.pending.close(e.agent, e.upto);
+        assert!(sealed.len() as u64 == count, "a seal covers what was received and not sealed");
+        let mut closed: Vec<(LeaseId, Option<Arc<[u8]>>)> = Vec::with_capacity(sealed.len());
+        for pending in sealed {
             if let Some(accrual) = pending.accrual {
                 self.seal_accrued(accrual);
             }

@@ -2,8 +2,10 @@
 
 mod fold;
 mod mid;
+mod window;
 
 pub use mid::Mid;
+pub use window::{Window, Windows};
 
 use crate::cow::{CowMap, digest_of};
 use alloc::sync::Arc;
@@ -43,8 +45,8 @@ pub struct Pending {
 
 #[derive(Clone, Serialize, Deserialize, Debug, Default)]
 pub struct Aggregator {
-    /// By agent and position in its chain: everything received and not yet sealed.
-    pub pending: CowMap<(AgentId, u64), Pending>,
+    /// Everything received and not yet sealed.
+    pub pending: Windows,
     /// Mid-states of open jobs.
     pub mids: CowMap<JobId, Mid>,
 }

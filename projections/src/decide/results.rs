@@ -23,7 +23,7 @@ enum Verdict {
 impl Deciding<'_> {
     /// Accepts or refuses every delivery of this turn, in the order they came.
     pub(super) fn results(&mut self) {
-        while let Some((agent, first)) = self.world.turn.undecided.first().copied() {
+        while let Some((agent, first)) = self.world.turn.undecided.front().copied() {
             let (lease, verdict) = self.verdict(agent, first);
             let mut shards = Runs::one(lease.shard);
             // As many of the following as share agent, job, attempt, receipt and verdict.
@@ -53,7 +53,7 @@ impl Deciding<'_> {
     }
 
     fn pending(&self, agent: AgentId, position: u64) -> &Pending {
-        self.world.aggregator.pending.get(&(agent, position)).expect("undecided deliveries are pending")
+        self.world.aggregator.pending.get(agent, position).expect("undecided deliveries are pending")
     }
 
     fn received(&self, agent: AgentId, position: u64) -> EventIndex {

@@ -69,7 +69,7 @@ impl World {
             .aggregator
             .pending
             .iter()
-            .map(|(_, p)| p)
+            .map(|(_, _, p)| p)
             .find(|p| (p.lease.job, p.lease.shard) == (id.job, id.shard) && p.outcome == Outcome::Accepted);
         match waits {
             Some(pending) => {

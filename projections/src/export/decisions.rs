@@ -56,16 +56,16 @@ pub(super) fn data(index: EventIndex, event: &Event, meta: Option<&Meta>, world:
             .raw("shards", runs(&e.shards))
             .plain("code", e.code.name()),
         Event::CreditHeld(e) => {
-            entries(o.plain("transfer", transfer).plain("job", e.job).plain("amount", e.amount), meta)
+            entries(o.plain("transfer", transfer).plain("job", e.job).plain("amount", e.amount), event, meta, world)
         }
-        Event::CreditAccrued(e) => entries(accrued(o.plain("transfer", transfer), e, world), meta),
+        Event::CreditAccrued(e) => entries(accrued(o.plain("transfer", transfer), e, world), event, meta, world),
         Event::CreditVoided(e) => {
             let o = o.plain("transfer", transfer).plain("of", e.of).plain("job", e.job);
-            entries(o.raw("results", results(&e.results)), meta).plain("reason", e.reason.name())
+            entries(o.raw("results", results(&e.results)), event, meta, world).plain("reason", e.reason.name())
         }
         Event::CreditReleased(e) => {
             let o = o.plain("transfer", transfer).plain("of", e.of).plain("job", e.job);
-            entries(o.plain("amount", e.amount), meta)
+            entries(o.plain("amount", e.amount), event, meta, world)
         }
         Event::StateRooted(e) => {
             let roots = Part::ALL.iter().zip(&e.roots);

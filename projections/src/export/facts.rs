@@ -3,13 +3,13 @@
 use super::json::{Object, array, escaped, plains, quoted, texts};
 use super::{canonical_request, entries, rate, request, runs};
 use crate::cow::digest_of;
-use crate::world::Meta;
+use crate::world::{Meta, World};
 use alloc::format;
 use alloc::string::{String, ToString};
 use forge_event::digest::hex;
 use forge_event::*;
 
-pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>) -> Object {
+pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>, world: &World) -> Object {
     let o = Object::new();
     match event {
         Event::LeaderStarted(e) => {
@@ -91,7 +91,9 @@ pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>) -> Objec
             .plain("digest", e.digest)
             .raw("bytes", e.bytes)
             .plain_or_null("document", e.document.as_deref().map(hex)),
-        Event::CreditsIssued(e) => entries(o.plain("amount", e.amount).text("reference", &e.reference), meta),
+        Event::CreditsIssued(e) => {
+            entries(o.plain("amount", e.amount).text("reference", &e.reference), event, meta, world)
+        }
         _ => unreachable!("asked only for facts"),
     }
 }

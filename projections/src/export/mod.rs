@@ -97,7 +97,7 @@ impl Exported {
 /// Renders an event.
 ///
 /// `meta` is what the fold said of it, and `world` the state behind it. Without `meta` whatever only the
-/// fold knows (cause, causes, sequence, entries) is left out, and `world` may be any later state.
+/// fold knows (cause, causes, sequence, entries of a void) is left out, and `world` may be any later state.
 pub fn render(place: Place, by: Option<&By>, event: &Event, meta: Option<&Meta>, world: &World) -> Exported {
     let project = match meta {
         Some(meta) => meta.project,
@@ -122,7 +122,7 @@ pub fn render(place: Place, by: Option<&By>, event: &Event, meta: Option<&Meta>,
 /// An event's `data`; see [`render`].
 pub fn event_json(index: EventIndex, event: &Event, meta: Option<&Meta>, by: Option<&By>, world: &World) -> String {
     let object = match event.nature() {
-        Nature::Fact => facts::data(event, meta, by),
+        Nature::Fact => facts::data(event, meta, by, world),
         Nature::Decision => decisions::data(index, event, meta, world),
     };
     object.end()
@@ -203,10 +203,10 @@ fn rate(rate: &Rate) -> String {
     Object::new().raw("num", rate.num).raw("den", rate.den).end()
 }
 
-fn entries(object: Object, meta: Option<&Meta>) -> Object {
+fn entries(object: Object, event: &Event, meta: Option<&Meta>, world: &World) -> Object {
     let leg = |e: &Entry| Object::new().plain("account", e.account).plain("amount", signed(e.amount)).end();
-    match meta {
-        Some(meta) => object.raw("entries", array(meta.entries.iter().map(leg))),
+    match meta.map(|m| m.entries.clone()).or_else(|| world.legs_of(event)) {
+        Some(entries) => object.raw("entries", array(entries.iter().map(leg))),
         None => object,
     }
 }

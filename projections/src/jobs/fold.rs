@@ -109,14 +109,14 @@ impl World {
         Meta::of(project).because(planned)
     }
 
-    pub(crate) fn credit_held(&mut self, index: EventIndex, e: &CreditHeld) -> Meta {
+    pub(crate) fn credit_held(&mut self, index: EventIndex, event: &Event, e: &CreditHeld) -> Meta {
         let project = self.touch(e.job, index);
         let (prices, rate) = self.price_of(e.job).expect("a job is held for only under a price");
         let job = self.job_mut(e.job);
         let planned = job.stages.last().map(|s| s.planned).expect("only a planned job is held for");
         job.hold = Some(Hold { transfer: TransferId::born_at(index), amount: e.amount, admitted: index, prices, rate });
         let mut meta = Meta::of(project).because(planned);
-        meta.entries = self.post_hold(project, e.job, e.amount);
+        meta.entries = self.post_of(event);
         // The job itself still waits until job.admitted follows; whether others can be paid is settled then.
         self.jobs.payable.remove(&project);
         meta

@@ -317,7 +317,7 @@ impl Hub {
 
     /// A seal up to a position that is not sealed yet.
     pub fn sealed(&self, agent: AgentId, upto: u64) -> Fact {
-        let head = self.leader.aggregator.pending.get(&(agent, upto)).map_or([0; 32], |p| p.chain);
+        let head = self.leader.aggregator.pending.get(agent, upto).map_or([0; 32], |p| p.chain);
         ResultsSealed { agent, upto, head, signature: [[0; 32]; 2] }.into()
     }
 

@@ -15,9 +15,10 @@ use std::time::Instant;
 /// A log shorter than this says little.
 pub const EVENTS_MIN: u64 = 1_000_000;
 /// Shards of one of the jobs that fill a log.
-const JOB_SHARDS: u64 = 500_000;
-/// Many, so that a turn holds events of many agents: a few agents' shards go together in few events.
-const AGENTS: usize = 64;
+const JOB_SHARDS: u64 = 280_000;
+/// So many that an event names about one shard. The shards of a few agents go together in few events, each of which
+/// then costs as much as it has shards: that log would measure shards, not events.
+const AGENTS: usize = 1000;
 
 /// What is measured.
 #[derive(Clone, Debug)]

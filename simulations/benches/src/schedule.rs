@@ -334,7 +334,7 @@ impl Hub {
 
     fn seal(&self, agent: AgentId) -> Result<Fact> {
         let known = self.world.agents.agents.get(&agent).ok_or_else(|| anyhow!("{agent} is not known"))?;
-        let last = self.world.aggregator.pending.get(&(agent, known.position));
+        let last = self.world.aggregator.pending.get(agent, known.position);
         let head = last.ok_or_else(|| anyhow!("{agent} has nothing to seal"))?.chain;
         Ok(ResultsSealed { agent, upto: known.position, head, signature: [[0; 32]; 2] }.into())
     }

@@ -74,6 +74,11 @@ async fn what_is_not_json_is_400_what_is_too_large_413_what_is_another_type_415(
         answer.expect("the door answers")
     };
     assert_eq!(send("application/json", b"{".to_vec()).await.is(400).problem(), "invalid-request");
+    assert_eq!(send("application/json", Vec::new()).await.is(400).problem(), "invalid-request");
+    let twice = br#"{"kind":"null","kind":"null","spec":{"shards":1}}"#.to_vec();
+    assert_eq!(send("application/json", twice).await.is(400).problem(), "invalid-request");
+    // Whoever still sends when it is too much reads the answer all the same.
+    assert_eq!(send("application/json", vec![b'x'; 8 << 20]).await.is(413).problem(), "payload-too-large");
     let large = format!("{{\"kind\":\"{}\"}}", "x".repeat(1 << 20));
     assert_eq!(send("application/json", large.into_bytes()).await.is(413).problem(), "payload-too-large");
     assert_eq!(client.send(Method::PUT, "/v1/jobs", &[], None).await.is(405).problem(), "method-not-allowed");

@@ -72,3 +72,28 @@ async fn keys_survive_the_death_of_the_node() {
     let again = house.client().post_once("/v1/jobs", "k", null(2, 0)).await.is(201);
     assert_eq!((again.bytes.clone(), again.header("idempotency-replayed")), (first.bytes, Some("true")));
 }
+
+#[tokio::test]
+async fn a_cancellation_is_replayed_too() {
+    let house = House::found().await;
+    let client = house.client();
+    let path = format!("/v1/jobs/{}/cancel", Job::submit(&client, null(4, 0)).await.id);
+    let first = client.post_once(&path, "stop", json!({"reason": "a"})).await.is(200);
+    assert!(first.header("idempotency-replayed").is_none());
+    let again = client.post_once(&path, "stop", json!({"reason": "a"})).await.is(200);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let other = client.post_once(&path, "stop", json!({"reason": "b"})).await.is(422);
+    assert_eq!(other.problem(), "idempotency-key-reuse");
+}
+
+#[tokio::test]
+async fn an_agent_is_drained_once() {
+    let mut house = House::found().await;
+    let agent = house.agents(1, 1).await.remove(0);
+    let client = house.client();
+    let path = format!("/v1/agents/{agent}/drain");
+    let first = client.post_once(&path, "out", json!({})).await.is(200);
+    assert_eq!(first.text("state"), "draining");
+    let again = client.post_once(&path, "out", json!({})).await.is(200);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+}

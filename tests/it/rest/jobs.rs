@@ -134,3 +134,25 @@ async fn a_waiting_read_answers_when_the_job_ends_or_the_time_passes() {
     let ended = client.send(Method::GET, &format!("{path}?until=terminal"), &headers, None).await.is(200);
     assert_eq!((ended.text("state").as_str(), ended.json()["meta"]["timed_out"].as_bool()), ("succeeded", Some(false)));
 }
+
+#[tokio::test]
+async fn a_job_is_cancelled_only_as_the_caller_saw_it() {
+    let house = House::found().await;
+    let client = house.client();
+    let id = Job::submit(&client, null(4, 0)).await.id;
+    let path = format!("/v1/jobs/{id}/cancel");
+    let stale = [("if-match", "\"j1-0\"")];
+    let refused = client.send(reqwest::Method::POST, &path, &stale, Some(json!({}))).await.is(412);
+    assert_eq!(refused.problem(), "stale-etag");
+    let etag = client.get(&format!("/v1/jobs/{id}")).await.header("etag").expect("a tag").to_owned();
+    client.send(reqwest::Method::POST, &path, &[("if-match", &etag)], Some(json!({}))).await.is(200);
+}
+
+#[tokio::test]
+async fn what_the_contract_has_and_this_version_not_says_so() {
+    let house = House::found().await;
+    let client = house.client();
+    for path in ["/v1/agents/a7/sandbox", "/v1/jobs/j7/retry", "/v1/blobs/exists"] {
+        assert_eq!(client.post(path, json!({})).await.is(422).problem(), "not-yet");
+    }
+}

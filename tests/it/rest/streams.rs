@@ -1,6 +1,7 @@
 //! Event streams: gap-free, resumable, and over when the job is.
 
 use forge_tests::*;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 #[tokio::test]
@@ -98,4 +99,31 @@ async fn the_clusters_stream_tells_auditors_of_everything() {
         }
     };
     assert_eq!(told.id.map(|i| format!("p{i}")), Some(project));
+}
+
+#[tokio::test]
+async fn entries_of_the_log_say_all_that_the_fold_knows() {
+    let mut house = House::found().await;
+    house.agents(1, 1).await;
+    let client = house.client();
+    let job = Job::submit(&client, null(4, 0)).await;
+    job.ended(&client).await;
+    let export = client.get("/v1/log/export?format=ndjson").await.is(200);
+    let text = String::from_utf8(export.bytes.to_vec()).expect("UTF-8");
+    let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let page = client.get("/v1/log?limit=1000").await.is(200).json();
+    for (mut entry, line) in page["data"].as_array().expect("entries").iter().cloned().zip(&lines) {
+        let object = entry.as_object_mut().expect("an object");
+        assert!(object.remove("hash").is_some() && object.remove("previous_hash").is_some());
+        assert_eq!(&entry, line);
+    }
+    let accrued = lines.iter().find(|l| l["type"] == "credit.accrued").expect("an accrual");
+    let one = client.get(&format!("/v1/log/{}", accrued["index"])).await.is(200).json();
+    assert_eq!((&one["data"], &one["cause"]), (&accrued["data"], &accrued["cause"]));
+    // CloudEvents carry the same data.
+    let events = client.get(&format!("/v1/events?type=credit.*&subject={}&limit=100", job.id)).await.is(200).json();
+    for event in events["data"].as_array().expect("events") {
+        let index: usize = event["id"].as_str().and_then(|i| i.parse().ok()).expect("an index");
+        assert_eq!(event["data"], lines[index - 1]["data"]);
+    }
 }

@@ -27,27 +27,19 @@ pub enum Verb {
         ttl: String,
     },
     /// Remove a node, for good
-    Remove {
-        node: String,
-        #[arg(long)]
-        yes: bool,
-    },
+    Remove { node: String },
     /// Hand leadership to a node
     Transfer { node: String },
     /// Remove a lost node and give a token for its replacement
-    Replace {
-        node: String,
-        #[arg(long)]
-        yes: bool,
-    },
+    Replace { node: String },
 }
 
 pub async fn run(session: &Session, verb: Verb) -> Done {
     match verb {
         Verb::Status { local } => status(session, local).await,
         Verb::Add { ttl } => invite(session, &ttl).await,
-        Verb::Remove { node, yes } => {
-            confirm(yes, &format!("Remove {node} from the cluster"))?;
+        Verb::Remove { node } => {
+            confirm(session.global.yes, &format!("Remove {node} from the cluster"))?;
             let body = remove(session, &node).await?;
             output::object(session.global.output, &body, &[column("removed", |b| text(&b["id"]))]);
             Ok(0)
@@ -57,8 +49,8 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             output::object(session.global.output, &body, &[column("leader", |b| text(&b["leader"]))]);
             Ok(0)
         }
-        Verb::Replace { node, yes } => {
-            confirm(yes, &format!("Remove {node} and replace it"))?;
+        Verb::Replace { node } => {
+            confirm(session.global.yes, &format!("Remove {node} and replace it"))?;
             remove(session, &node).await?;
             invite(session, "1h").await
         }

@@ -7,7 +7,6 @@ use crate::fail::Failure;
 use crate::output::{self, column, text};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum Verb {
@@ -73,8 +72,8 @@ pub fn run(global: &Global, verb: Verb) -> Done {
             if global.url.is_empty() {
                 return Err(Failure::usage("say where the hub is: --url https://HOST:PORT"));
             }
-            let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            let ca = global.ca.as_ref().map(absolute);
+            let absolute = |path: &String| std::path::absolute(path).unwrap_or_else(|_| path.into());
+            let ca = global.ca.as_ref().filter(|c| !c.is_empty()).map(absolute);
             Contexts::keep(&name, Context { urls: global.url.clone(), key: global.key.clone(), project, ca })?;
         }
         Verb::Remove { name } => {

@@ -25,11 +25,7 @@ pub enum Verb {
         expires_at: Option<String>,
     },
     /// Revoke a key, at once and for good
-    Revoke {
-        id: String,
-        #[arg(long)]
-        yes: bool,
-    },
+    Revoke { id: String },
 }
 
 const FIELDS: [output::Column; 5] = [
@@ -56,8 +52,8 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             output::object(format, &client.json(Ask::post("/v1/keys", body)).await?, &fields);
             output::hint(format, "keep it: it is not shown again");
         }
-        Verb::Revoke { id, yes } => {
-            confirm(yes, &format!("Revoke {id}"))?;
+        Verb::Revoke { id } => {
+            confirm(session.global.yes, &format!("Revoke {id}"))?;
             output::object(format, &client.json(Ask::delete(format!("/v1/keys/{id}"))).await?, &FIELDS);
         }
     }

@@ -193,8 +193,7 @@ pub fn run_agent(global: &Global, verb: AgentVerb) -> Done {
         AgentVerb::Enrol { token, data } => {
             let enrolled = block(forge_agent::enrol(&token, &data))?.map_err(refused)?;
             let body = json!({"agent": enrolled.agent.to_string(), "provider": enrolled.provider.to_string()});
-            let fields = [column("agent", |b| text(&b["agent"])), column("provider", |b| text(&b["provider"]))];
-            output::object(global.output, &body, &fields);
+            crate::local::ready::print(&body).map_err(anyhow::Error::from)?;
             Ok(0)
         }
         AgentVerb::Run { data, slots, region, gpu, software } => {
@@ -203,7 +202,7 @@ pub fn run_agent(global: &Global, verb: AgentVerb) -> Done {
             config.region = region.unwrap_or_default();
             config.gpu = gpu;
             config.software = software;
-            let ended = block(agent::run(config, global.output.is_json()))??;
+            let ended = block(agent::run(config))??;
             Ok(code(ended))
         }
     }

@@ -5,11 +5,11 @@ use anyhow::{Context, Result};
 use forge_agent::{Agent, AgentConfig, Stopped};
 use serde_json::json;
 
-/// Runs an agent until SIGTERM or SIGINT drains it; gives the exit code.
+/// Runs an agent until SIGTERM or SIGINT drains it; writes the ready line once its first session is up. Gives the exit code.
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn run(config: AgentConfig, json: bool) -> Result<i32> {
+pub async fn run(config: AgentConfig) -> Result<i32> {
     let ended = signal::ended().context("installing signal handlers")?;
     let agent = Agent::start(config).await?;
     let id = agent.agent_id();
@@ -18,11 +18,7 @@ pub async fn run(config: AgentConfig, json: bool) -> Result<i32> {
         () = &mut ended => return drain(&agent).await,
         ready = agent.ready() => ready?,
     }
-    if json {
-        ready::print(&json!({"ready": true, "agent": id.to_string(), "pid": std::process::id()}))?;
-    } else {
-        eprintln!(" agent {id} is ready");
-    }
+    ready::print(&json!({"ready": true, "agent": id.to_string(), "pid": std::process::id()}))?;
     tokio::select! { biased;
         () = ended => drain(&agent).await,
         why = agent.ended() => Err(why.into()),

@@ -1,0 +1,32 @@
+//! Paths of the contract that this version does not serve: they say so, instead of not being there.
+
+use super::answer::Answered;
+use super::call::Call;
+use super::state::Rest;
+use axum::Router;
+use axum::routing::any;
+use forge_api::{Code, Problem};
+
+const PATHS: [&str; 13] = [
+    "/v1/agents/{id}/sandbox",
+    "/v1/agents/{id}/release",
+    "/v1/agents/{id}/remove",
+    "/v1/jobs/{id}/pause",
+    "/v1/jobs/{id}/resume",
+    "/v1/jobs/{id}/retry",
+    "/v1/jobs/{id}/receipt",
+    "/v1/blobs/exists",
+    "/v1/blobs/sign",
+    "/v1/blobs/{digest}",
+    "/v1/log/checkpoint",
+    "/v1/log/proof",
+    "/v1/log/consistency",
+];
+
+pub fn routes() -> Router<Rest> {
+    PATHS.into_iter().fold(Router::new(), |router, path| router.route(path, any(not_yet)))
+}
+
+async fn not_yet(call: Call) -> Answered {
+    Err(Problem::new(Code::NotYet, format!("this version of the hub does not serve {} yet", call.path)).into())
+}
