@@ -4,11 +4,32 @@ use forge_adapters::Registry;
 use forge_event::{EventIndex, Head};
 use forge_log::{CommittedTurn, Machine};
 use forge_projections::World;
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{broadcast, watch};
 
 /// Committed turns that a slow subscriber may fall behind before it has to resync.
 pub const SUBSCRIBER_TURNS_MAX: usize = 4096;
+
+thread_local! {
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// One query of this thread.
+struct Once;
+
+impl Once {
+    fn enter() -> Once {
+        assert!(!READING.replace(true), "a query of the committed world must not read it again");
+        Once
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        READING.set(false);
+    }
+}
 
 /// The world as of the last committed turn, and who wants to know of the next.
 #[derive(Debug)]
@@ -30,7 +51,12 @@ impl Default for CommittedWorld {
 
 impl CommittedWorld {
     /// Runs a short query; holds a read lock for as long as it runs.
+    ///
+    /// # Panics
+    /// If `query` reads again: between two read locks of one thread a fold may ask for its
+    /// write lock, and then all three wait for ever.
     pub fn read<R>(&self, query: impl FnOnce(&World) -> R) -> R {
+        let _once = Once::enter();
         // A panic under the write lock halts the node; a poisoned lock is read only on the way out.
         query(&self.world.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -198,16 +198,23 @@ impl Call {
 
     /// What `?project=` names, if the key may act for it.
     pub fn named_project(&self) -> Result<Option<ProjectId>, Refused> {
+        match self.query("project") {
+            Some(_) => self.rest.hub().read(|world| self.named_in(world)),
+            None => Ok(None),
+        }
+    }
+
+    fn named_in(&self, world: &World) -> Result<Option<ProjectId>, Refused> {
         let Some(text) = self.query("project") else { return Ok(None) };
         let project: ProjectId = text.parse().map_err(|e| Problem::bad_parameter("project", e))?;
         let may = self.own_project == Some(project) || self.has(Scope::ClusterAdmin);
-        let exists = may && self.rest.hub().read(|w| w.projects.projects.contains(&project));
+        let exists = may && world.projects.projects.contains(&project);
         if exists { Ok(Some(project)) } else { Err(Problem::not_found(format!("project {text}")).into()) }
     }
 
     /// True if objects of `project` may be shown to this caller.
-    pub fn may_see(&self, project: ProjectId) -> bool {
-        match self.named_project() {
+    pub fn may_see(&self, world: &World, project: ProjectId) -> bool {
+        match self.named_in(world) {
             Ok(Some(named)) => named == project,
             Ok(None) => self.own_project == Some(project),
             Err(_) => false,

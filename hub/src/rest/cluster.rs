@@ -47,7 +47,7 @@ fn cluster(call: &Call, world: &World) -> Cluster {
         members.iter().filter(|m| m.role != "learner" && matches!(m.state.as_str(), "ok" | "lagging")).count();
     let healthy = healthy as u64;
     Cluster {
-        id: hub.cluster().hex(),
+        id: world.genesis.hex(),
         node: hub.node().to_string(),
         leader: leader.map(|n| n.to_string()),
         term: hub.term(),

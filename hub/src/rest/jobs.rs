@@ -31,7 +31,7 @@ pub fn seen<'w>(world: &'w World, call: &Call, id: &str) -> Result<(JobId, &'w K
     let missing = || Problem::not_found(format!("job {id}"));
     let number: JobId = id.parse().map_err(|_| missing())?;
     let job = world.jobs.jobs.get(&number).ok_or_else(missing)?;
-    if call.may_see(job.project()) { Ok((number, job)) } else { Err(missing()) }
+    if call.may_see(world, job.project()) { Ok((number, job)) } else { Err(missing()) }
 }
 
 /// What a submission would become; nothing is committed.
