@@ -126,7 +126,7 @@ async fn a_job_goes_from_submission_to_result() {
     let mut done = 0;
     while done < 20 {
         let leases: Vec<LeaseId> = until(hub, |w| {
-            let held: Vec<LeaseId> = w.scheduler.leases_of.iter().map(|((_, l), ())| *l).collect();
+            let held: Vec<LeaseId> = w.scheduler.leases.iter().flat_map(|(_, grant)| grant.leases()).collect();
             (!held.is_empty()).then_some(held)
         })
         .await;

@@ -139,10 +139,8 @@ impl World {
             Event::ShardReportedFailed(e) => {
                 self.current_epoch(e.agent, e.epoch)?;
                 ensure(e.code.len() <= NAME_BYTES_MAX, || internal("a failure's code is short"))?;
-                let held = e.shards.iter().all(|shard| {
-                    let lease = LeaseId { job: e.job, shard, attempt: e.attempt };
-                    self.scheduler.leases.get(&lease).is_some_and(|l| l.agent == e.agent)
-                });
+                let lease = |shard| LeaseId { job: e.job, shard, attempt: e.attempt };
+                let held = e.shards.iter().all(|shard| self.scheduler.leases.holds(e.agent, lease(shard)));
                 ensure(held, || internal("only live leases of the agent can fail"))
             }
             Event::JobReduced(e) => {

@@ -6,26 +6,61 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use forge_event::Digest;
 use forge_event::codec::Buffered;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Items a chunk holds at the most.
 const CHUNK_ITEMS_MAX: usize = 64;
 /// Two neighbours that hold no more than this together become one.
 const CHUNK_ITEMS_MERGE: usize = 24;
 
+/// Invariant: not empty, keys ascending, as many values as keys.
+///
+/// Keys stand side by side: a search reads them and nothing else.
+#[derive(Clone, Debug)]
+struct Items<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+}
+
+impl<K, V> Items<K, V> {
+    fn pairs(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.keys.iter().zip(&self.values)
+    }
+}
+
+/// As pairs, one behind the other.
+impl<K: Serialize, V: Serialize> Serialize for Items<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.pairs())
+    }
+}
+
+impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Items<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (keys, values) = Vec::<(K, V)>::deserialize(deserializer)?.into_iter().unzip();
+        Ok(Items { keys, values })
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Chunk<K: Clone, V: Clone> {
-    /// Invariant: not empty, ascending.
-    items: Arc<Vec<(K, V)>>,
+    items: Arc<Items<K, V>>,
     /// Of the items' bytes; `None` since the last write.
     digest: Option<Digest>,
 }
 
 impl<K: Clone, V: Clone> Chunk<K, V> {
-    fn of(items: Vec<(K, V)>) -> Self {
-        Chunk { items: Arc::new(items), digest: None }
+    fn of(keys: Vec<K>, values: Vec<V>) -> Self {
+        Chunk { items: Arc::new(Items { keys, values }), digest: None }
+    }
+
+    /// The items to write to.
+    fn write(&mut self) -> &mut Items<K, V> {
+        self.digest = None;
+        Arc::make_mut(&mut self.items)
     }
 }
 
@@ -37,6 +72,30 @@ pub struct CowMap<K: Clone, V: Clone> {
     firsts: Vec<K>,
     chunks: Vec<Chunk<K, V>>,
     len: u64,
+    last_found: Place,
+}
+
+/// Where the last search ended: an event asks for the same few keys again and again.
+///
+/// No part of the value. It may point anywhere: what stands there is compared.
+#[derive(Default, Debug)]
+struct Place(AtomicU64);
+
+impl Place {
+    fn get(&self) -> (usize, usize) {
+        let place = self.0.load(Ordering::Relaxed);
+        ((place >> 32) as usize, (place & u64::from(u32::MAX)) as usize)
+    }
+
+    fn set(&self, chunk: usize, item: usize) {
+        self.0.store((chunk as u64) << 32 | item as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Place {
+    fn clone(&self) -> Self {
+        Place::default()
+    }
 }
 
 /// A map as snapshots hold it.
@@ -49,7 +108,7 @@ struct Stored<K, V> {
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredChunk<K, V> {
     first: K,
-    items: Arc<Vec<(K, V)>>,
+    items: Arc<Items<K, V>>,
 }
 
 impl<K: Clone, V: Clone> From<CowMap<K, V>> for Stored<K, V> {
@@ -64,13 +123,13 @@ impl<K: Clone, V: Clone> From<Stored<K, V>> for CowMap<K, V> {
     fn from(stored: Stored<K, V>) -> Self {
         let chunks = stored.chunks.into_iter().map(|c| (c.first, Chunk { items: c.items, digest: None }));
         let (firsts, chunks) = chunks.unzip();
-        CowMap { firsts, chunks, len: stored.len }
+        CowMap { firsts, chunks, len: stored.len, last_found: Place::default() }
     }
 }
 
 impl<K: Clone, V: Clone> Default for CowMap<K, V> {
     fn default() -> Self {
-        CowMap { firsts: Vec::new(), chunks: Vec::new(), len: 0 }
+        CowMap { firsts: Vec::new(), chunks: Vec::new(), len: 0, last_found: Place::default() }
     }
 }
 
@@ -93,14 +152,26 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
         }
     }
 
+    /// Where the last search ended, if that is where `key` is.
+    fn found_again(&self, key: &K) -> Option<(usize, usize)> {
+        let (chunk, item) = self.last_found.get();
+        let there = self.chunks.get(chunk)?.items.keys.get(item)?;
+        (there == key).then_some((chunk, item))
+    }
+
     fn find(&self, key: &K) -> Option<(usize, usize)> {
+        if let Some(place) = self.found_again(key) {
+            return Some(place);
+        }
         let chunk = self.chunk_of(key);
         let items = &self.chunks.get(chunk)?.items;
-        items.binary_search_by(|(k, _)| k.cmp(key)).ok().map(|item| (chunk, item))
+        let item = items.keys.binary_search(key).ok()?;
+        self.last_found.set(chunk, item);
+        Some((chunk, item))
     }
 
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.find(key).map(|(chunk, item)| &self.chunks[chunk].items[item].1)
+        self.find(key).map(|(chunk, item)| &self.chunks[chunk].items.values[item])
     }
 
     pub fn contains(&self, key: &K) -> bool {
@@ -109,66 +180,59 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
 
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let (chunk, item) = self.find(key)?;
-        let chunk = &mut self.chunks[chunk];
-        chunk.digest = None;
-        Some(&mut Arc::make_mut(&mut chunk.items)[item].1)
+        Some(&mut self.chunks[chunk].write().values[item])
     }
 
     /// Puts `value` at `key`; gives what stood there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         if self.chunks.is_empty() {
-            self.firsts.push(key.clone());
-            self.chunks.push(Chunk::of(alloc::vec![(key, value)]));
-            self.len = 1;
+            self.push_chunk(key, value);
             return None;
         }
+        if let Some((chunk, item)) = self.found_again(&key) {
+            return Some(core::mem::replace(&mut self.chunks[chunk].write().values[item], value));
+        }
         let at = self.chunk_of(&key);
-        let is_last = at + 1 == self.chunks.len();
-        let chunk = &mut self.chunks[at];
-        match chunk.items.binary_search_by(|(k, _)| k.cmp(&key)) {
-            Ok(item) => {
-                chunk.digest = None;
-                Some(core::mem::replace(&mut Arc::make_mut(&mut chunk.items)[item].1, value))
-            }
-            Err(item) => {
-                self.len += 1;
-                if chunk.items.len() == CHUNK_ITEMS_MAX {
-                    if is_last && item == CHUNK_ITEMS_MAX {
-                        self.firsts.push(key.clone());
-                        self.chunks.push(Chunk::of(alloc::vec![(key, value)]));
-                        return None;
-                    }
-                    self.split(at);
-                    return self.insert_into_half(at, key, value);
-                }
-                let items = Arc::make_mut(&mut chunk.items);
-                if item == 0 {
-                    self.firsts[at] = key.clone();
-                }
-                items.insert(item, (key, value));
-                chunk.digest = None;
+        let keys = &self.chunks[at].items.keys;
+        match keys.binary_search(&key) {
+            Ok(item) => Some(core::mem::replace(&mut self.chunks[at].write().values[item], value)),
+            Err(CHUNK_ITEMS_MAX) if at + 1 == self.chunks.len() => {
+                self.push_chunk(key, value);
                 None
             }
+            Err(item) if keys.len() == CHUNK_ITEMS_MAX => {
+                self.split(at);
+                match item > CHUNK_ITEMS_MAX / 2 {
+                    true => self.insert_at(at + 1, item - CHUNK_ITEMS_MAX / 2, key, value),
+                    false => self.insert_at(at, item, key, value),
+                }
+            }
+            Err(item) => self.insert_at(at, item, key, value),
         }
+    }
+
+    fn push_chunk(&mut self, key: K, value: V) {
+        self.firsts.push(key.clone());
+        self.chunks.push(Chunk::of(alloc::vec![key], alloc::vec![value]));
+        self.len += 1;
     }
 
     fn split(&mut self, at: usize) {
-        let chunk = &mut self.chunks[at];
-        let upper = Arc::make_mut(&mut chunk.items).split_off(CHUNK_ITEMS_MAX / 2);
-        chunk.digest = None;
-        self.firsts.insert(at + 1, upper[0].0.clone());
-        self.chunks.insert(at + 1, Chunk::of(upper));
+        let items = self.chunks[at].write();
+        let keys = items.keys.split_off(CHUNK_ITEMS_MAX / 2);
+        let values = items.values.split_off(CHUNK_ITEMS_MAX / 2);
+        self.firsts.insert(at + 1, keys[0].clone());
+        self.chunks.insert(at + 1, Chunk::of(keys, values));
     }
 
-    fn insert_into_half(&mut self, at: usize, key: K, value: V) -> Option<V> {
-        let at = if self.firsts[at + 1] <= key { at + 1 } else { at };
-        let chunk = &mut self.chunks[at];
-        let items = Arc::make_mut(&mut chunk.items);
-        let item = items.partition_point(|(k, _)| *k < key);
+    fn insert_at(&mut self, at: usize, item: usize, key: K, value: V) -> Option<V> {
         if item == 0 {
             self.firsts[at] = key.clone();
         }
-        items.insert(item, (key, value));
+        let items = self.chunks[at].write();
+        items.keys.insert(item, key);
+        items.values.insert(item, value);
+        self.len += 1;
         None
     }
 
@@ -176,38 +240,43 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let (at, item) = self.find(key)?;
         self.len -= 1;
-        let chunk = &mut self.chunks[at];
-        chunk.digest = None;
-        let items = Arc::make_mut(&mut chunk.items);
-        let (_, value) = items.remove(item);
-        if items.is_empty() {
-            self.firsts.remove(at);
-            self.chunks.remove(at);
-        } else {
-            if item == 0 {
-                self.firsts[at] = items[0].0.clone();
+        let items = self.chunks[at].write();
+        items.keys.remove(item);
+        let value = items.values.remove(item);
+        match items.keys.first() {
+            None => {
+                self.firsts.remove(at);
+                self.chunks.remove(at);
             }
-            self.merge(at);
+            Some(first) => {
+                if item == 0 {
+                    self.firsts[at] = first.clone();
+                }
+                self.merge(at);
+            }
         }
         Some(value)
     }
 
     fn merge(&mut self, at: usize) {
         let Some(next) = self.chunks.get(at + 1) else { return };
-        if self.chunks[at].items.len() + next.items.len() > CHUNK_ITEMS_MERGE {
+        if self.chunks[at].items.keys.len() + next.items.keys.len() > CHUNK_ITEMS_MERGE {
             return;
         }
         self.firsts.remove(at + 1);
         let next = self.chunks.remove(at + 1);
-        Arc::make_mut(&mut self.chunks[at].items).extend(next.items.iter().cloned());
+        let items = self.chunks[at].write();
+        items.keys.extend_from_slice(&next.items.keys);
+        items.values.extend_from_slice(&next.items.values);
     }
 
     pub fn first(&self) -> Option<(&K, &V)> {
-        self.chunks.first().map(|c| (&c.items[0].0, &c.items[0].1))
+        self.chunks.first().map(|c| (&c.items.keys[0], &c.items.values[0]))
     }
 
     pub fn last(&self) -> Option<(&K, &V)> {
-        self.chunks.last().and_then(|c| c.items.last()).map(|(k, v)| (k, v))
+        let items = &self.chunks.last()?.items;
+        items.keys.last().zip(items.values.last())
     }
 
     pub fn pop_first(&mut self) -> Option<(K, V)> {
@@ -217,16 +286,16 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
 
     /// All items, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.chunks.iter().flat_map(|c| c.items.iter().map(|(k, v)| (k, v)))
+        self.chunks.iter().flat_map(|c| c.items.pairs())
     }
 
     /// The items from `key` on, ascending.
     pub fn range_from<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
         let at = self.chunk_of(key);
-        let skip = self.chunks.get(at).map_or(0, |c| c.items.partition_point(|(k, _)| k < key));
+        let skip = self.chunks.get(at).map_or(0, |c| c.items.keys.partition_point(|k| k < key));
         let (head, tail) = self.chunks[at.min(self.chunks.len())..].split_at(usize::from(!self.chunks.is_empty()));
-        let head = head.iter().flat_map(move |c| c.items[skip..].iter());
-        head.chain(tail.iter().flat_map(|c| c.items.iter())).map(|(k, v)| (k, v))
+        let head = head.iter().flat_map(move |c| c.items.keys[skip..].iter().zip(&c.items.values[skip..]));
+        head.chain(tail.iter().flat_map(|c| c.items.pairs()))
     }
 }
 
@@ -236,7 +305,7 @@ impl<K: Ord + Clone + Serialize, V: Clone + Serialize> CowMap<K, V> {
         let mut hasher = blake3::Hasher::new();
         for chunk in &mut self.chunks {
             let items = &chunk.items;
-            let digest = chunk.digest.get_or_insert_with(|| digest_of(items));
+            let digest = chunk.digest.get_or_insert_with(|| digest_of(&**items));
             hasher.update(&digest.0);
         }
         hasher.update(&self.len.to_le_bytes());
@@ -249,8 +318,9 @@ pub fn digest_of<T: Serialize + ?Sized>(value: &T) -> Digest {
     let update = |hasher: &mut blake3::Hasher, bytes: &[u8]| {
         hasher.update(bytes);
     };
-    let hasher = postcard::serialize_with_flavor(value, Buffered::new(blake3::Hasher::new(), update));
-    Digest(*hasher.expect("state can always be written").finalize().as_bytes())
+    let mut hasher = blake3::Hasher::new();
+    postcard::serialize_with_flavor(value, Buffered::new(&mut hasher, update)).expect("state can always be written");
+    Digest(*hasher.finalize().as_bytes())
 }
 
 #[cfg(test)]

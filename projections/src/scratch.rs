@@ -66,7 +66,11 @@ pub(crate) struct Scratch {
     pub unvoided: Vec<Unvoided>,
     /// Work may be left for the next turn: a budget ran out, or nobody looked.
     pub leftover: bool,
+    /// Room for a digest, then the canonical bytes of the event that is being folded.
+    bytes: Vec<u8>,
 }
+
+const DIGEST_BYTES: usize = 32;
 
 impl Scratch {
     /// Of a state that was read: whether its decider left work over is not in it.
@@ -88,6 +92,25 @@ impl Scratch {
         self.unpaid.clear();
         self.unvoided.clear();
         self.leftover = false;
+    }
+
+    /// Takes in the event that is folded next.
+    pub fn write(&mut self, event: &Event) {
+        let mut bytes = core::mem::take(&mut self.bytes);
+        bytes.clear();
+        bytes.extend_from_slice(&[0; DIGEST_BYTES]);
+        self.bytes = postcard::to_extend(event, bytes).expect("an event has no value that postcard cannot write");
+    }
+
+    /// The canonical bytes of the event that is being folded.
+    pub fn event(&self) -> &[u8] {
+        &self.bytes[DIGEST_BYTES..]
+    }
+
+    /// BLAKE3(before ‖ that event's bytes).
+    pub fn digest_after(&mut self, before: &Digest) -> Digest {
+        self.bytes[..DIGEST_BYTES].copy_from_slice(&before.0);
+        Digest::of(&self.bytes)
     }
 
     /// # Panics

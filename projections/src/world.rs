@@ -111,10 +111,15 @@ impl World {
     /// Ends the turn whose frame is `frame`.
     pub fn close(&mut self, frame: &[u8]) {
         let events = self.turn.index.0 - self.head.events;
+        self.close_at(frame, self.head.after(frame, events));
+    }
+
+    /// The same, when whoever read the frame chained it already: `head` is the one behind it.
+    pub(crate) fn close_at(&mut self, frame: &[u8], head: Head) {
         if self.head.turns == 0 {
             self.genesis = Digest::of(frame);
         }
-        self.head = self.head.after(frame, events);
+        self.head = head;
     }
 
     /// Folds one event of the running turn. Total: what was admitted or derived always folds.
@@ -124,12 +129,18 @@ impl World {
     pub fn apply(&mut self, by: Option<&By>, event: &Event, families: &dyn Families) -> Meta {
         self.turn.index = EventIndex(self.turn.index.0 + 1);
         let index = self.turn.index;
+        self.turn.write(event);
         let mut meta = self.apply_event(index, by, event, families);
         if let Some(by) = by {
             self.remember(by, index);
         }
-        self.add_leaf(by, event, &mut meta);
+        self.add_leaf(by, &mut meta);
         meta
+    }
+
+    /// Bytes of the event that was applied last, as it stands in a turn.
+    pub fn applied_len(&self) -> usize {
+        self.turn.event().len()
     }
 
     /// Folds a committed turn: its facts, then the decisions as recorded.
@@ -137,6 +148,21 @@ impl World {
     /// # Panics
     /// If it does not follow this state's head; see also [`World::apply`].
     pub fn fold(&mut self, turn: &Turn, frame: &[u8], families: &dyn Families, observer: &mut impl Observer) {
+        self.fold_at(turn, frame, self.head.after(frame, turn.len()), families, observer);
+    }
+
+    /// The same, when whoever read the frame chained it already: `head` is the one behind it.
+    ///
+    /// # Panics
+    /// As [`World::fold`].
+    pub fn fold_at(
+        &mut self,
+        turn: &Turn,
+        frame: &[u8],
+        head: Head,
+        families: &dyn Families,
+        observer: &mut impl Observer,
+    ) {
         assert!(turn.expected == self.head, "a turn is folded only onto the head it expects");
         self.open(turn.at, turn.salt);
         observer.turn(turn);
@@ -148,7 +174,7 @@ impl World {
             let meta = self.apply(None, event, families);
             observer.event(self.turn.index, None, event, &meta, self);
         }
-        self.close(frame);
+        self.close_at(frame, head);
         // Whether the decider's budget left work over is not in the log.
         self.turn.leftover = true;
         observer.closed(&self.head);
@@ -162,7 +188,7 @@ impl World {
         self.projects.remember(project, idempotency, what, self.at);
     }
 
-    fn add_leaf(&mut self, by: Option<&By>, event: &Event, meta: &mut Meta) {
+    fn add_leaf(&mut self, by: Option<&By>, meta: &mut Meta) {
         let ordinal = self.turn.index.0 - self.head.events - 1;
         let project = meta.project.and_then(|p| self.projects.projects.get_mut(&p));
         let (project_seq, project_prev) = match &project {
@@ -177,7 +203,7 @@ impl World {
             time: self.at,
             key: by.and_then(|b| b.key),
             salt: merkle::salt(&self.turn.salt, ordinal),
-            body: event,
+            body: self.turn.event(),
         }
         .hash();
         if let Some(project) = project {

@@ -245,7 +245,7 @@ impl Play {
     fn check(&self) {
         let world = &self.hub.leader;
         for (id, job) in world.jobs.jobs.iter() {
-            let live = world.scheduler.leases.iter().filter(|(l, _)| l.job == *id).count() as u64;
+            let live = world.scheduler.leases.of_job(*id).map(|(_, grant)| grant.shards.count()).sum::<u64>();
             assert_eq!(job.in_flight_count, live, "leases of {id}");
             let escrow = world.accounting.balance(forge_projections::accounting::Account::JobEscrow(*id));
             assert!(job.ended.is_none() || escrow == 0, "{id} is over and holds {escrow}");
@@ -253,8 +253,8 @@ impl Play {
             assert!(job.closed_count <= job.accepted_count && job.accepted_count <= job.shard_count);
         }
         for (id, agent) in world.agents.agents.iter() {
-            let live = world.scheduler.leases.iter().filter(|(_, l)| l.agent == *id).count() as u32;
-            assert_eq!(agent.leases, live, "leases of {id}");
+            let live = world.scheduler.leases.of(*id).iter().map(|grant| grant.shards.count()).sum::<u64>();
+            assert_eq!(u64::from(agent.leases), live, "leases of {id}");
             assert!(world.explain_agent(*id, true).is_some());
         }
         for (id, project) in world.projects.projects.iter() {

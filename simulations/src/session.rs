@@ -321,15 +321,13 @@ impl<'a> Live<'a> {
     /// Reads the state: is the session still the agent's, and which leases are live?
     fn look_again(&mut self) {
         let (agent, node, index) = (self.joined.agent, self.hub.node(), self.joined.index);
-        let first = LeaseId { job: JobId(0), shard: 0, attempt: 0 };
         let seen = self.hub.read(|world| {
             let known = world.agents.agents.get(&agent).ok_or(CloseCode::Unknown)?;
             if !known.session.is_some_and(|s| s.node == node && s.joined == index) {
                 let later = known.epoch > self.joined.epoch;
                 return Err(if later { CloseCode::Superseded } else { CloseCode::Rejoin });
             }
-            let leases = world.scheduler.leases_of.range_from(&(agent, first));
-            let leases = leases.take_while(|((a, _), ())| *a == agent).map(|((_, lease), ())| *lease);
+            let leases = world.scheduler.leases.of(agent).iter().flat_map(|grant| grant.leases());
             Ok((EventIndex(world.head.events), leases.collect::<Vec<_>>()))
         });
         match seen {
@@ -347,10 +345,9 @@ impl<'a> Live<'a> {
         *at = Instant::now() + Duration::from_millis(SLOPPY_MS);
         let (agent, mut stolen) = (self.joined.agent, lock(stolen));
         let found = self.hub.read(|world| {
-            let mut leases = world.scheduler.leases.iter();
-            leases
-                .find(|(id, lease)| lease.agent != agent && !stolen.contains(id))
-                .map(|(id, _)| (*id, EventIndex(world.head.events + 1)))
+            let others = world.scheduler.leases.iter().filter(|(holder, _)| *holder != agent);
+            let mut leases = others.flat_map(|(_, grant)| grant.leases());
+            leases.find(|lease| !stolen.contains(lease)).map(|lease| (lease, EventIndex(world.head.events + 1)))
         });
         if let Some((lease, index)) = found {
             stolen.insert(lease);

@@ -37,17 +37,15 @@ impl Shard {
     pub fn of(id: ShardId, job: &Job, world: &World) -> Option<Shard> {
         let in_stage = |s: &forge_projections::jobs::Stage| s.shards.first <= id.shard && id.shard <= s.shards.last;
         let stage = job.stages.iter().position(in_stage)?;
-        let from = LeaseId { job: id.job, shard: id.shard, attempt: 0 };
-        let leases =
-            world.scheduler.leases.range_from(&from).take_while(|(l, _)| l.job == id.job && l.shard == id.shard);
-        let attempts: Vec<Attempt> = leases
-            .map(|(lease, known)| Attempt {
-                id: lease.to_string(),
-                n: lease.attempt,
-                role: known.role.name().into(),
-                agent: known.agent.to_string(),
-                assigned_index: known.assigned.0,
-                assigned_at: known.assigned_at.to_string(),
+        let grants = world.scheduler.leases.of_job(id.job).filter(|(_, grant)| grant.shards.contains(id.shard));
+        let attempts: Vec<Attempt> = grants
+            .map(|(agent, grant)| Attempt {
+                id: LeaseId { job: id.job, shard: id.shard, attempt: grant.attempt }.to_string(),
+                n: grant.attempt,
+                role: grant.role.name().into(),
+                agent: agent.to_string(),
+                assigned_index: grant.assigned.0,
+                assigned_at: grant.assigned_at.to_string(),
             })
             .collect();
         let work = world.scheduler.work.get(&id.job);

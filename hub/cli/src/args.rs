@@ -102,6 +102,9 @@ pub enum Command {
     /// Agents of a bench
     #[command(hide = true)]
     BenchAgents(bench::Fleet),
+    /// A hub of a bench, with writers in it
+    #[command(hide = true)]
+    BenchHub(bench::WritingHub),
     /// The other side of a bench's bare QUIC streams
     #[command(hide = true)]
     BenchEcho,

@@ -26,7 +26,7 @@ pub fn judge(world: &World, agent: AgentId, known: &Agent, hello: &Hello) -> Vec
     let held = hello.held.iter().map(|lease| (*lease, None));
     let finished = hello.unacknowledged.iter().map(|(lease, digest)| (*lease, Some(*digest)));
     let judged = held.chain(finished).map(|(lease, digest)| {
-        let is_live = world.scheduler.leases.get(&lease).is_some_and(|l| l.agent == agent);
+        let is_live = world.scheduler.leases.holds(agent, lease);
         let presented = match recorded.get(&lease) {
             Some((position, recorded, fate)) if Some(*recorded) == digest => {
                 Presented::Recorded { position: *position, fate: *fate }

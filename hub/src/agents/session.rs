@@ -340,17 +340,14 @@ impl<'a> Live<'a> {
     /// Reads the state: is the session still the agent's, and which leases are live?
     fn look_again(&mut self) {
         let (agent, node) = (self.agent, self.hub.node());
-        let first = LeaseId { job: JobId(0), shard: 0, attempt: 0 };
         let seen = self.hub.read(|world| {
             let known = world.agents.agents.get(&agent).ok_or(CloseCode::Unknown)?;
             let current = known.session.is_some_and(|s| s.node == node && s.joined == self.joined);
             if !current {
                 return Err(if known.epoch > self.epoch { CloseCode::Superseded } else { CloseCode::Rejoin });
             }
-            let leases = world.scheduler.leases_of.range_from(&(agent, first));
-            let leases = leases.take_while(|((a, _), ())| *a == agent).map(|((_, lease), ())| *lease);
-            let deadline = |lease| world.scheduler.leases.get(&lease).map_or(Timestamp(0), |l| world.lease_deadline(l));
-            let leases: Vec<_> = leases.map(|lease| (lease, deadline(lease))).collect();
+            let held = world.scheduler.leases.of(agent).iter().map(|grant| (grant, world.lease_deadline(grant)));
+            let leases: Vec<_> = held.flat_map(|(grant, end)| grant.leases().map(move |lease| (lease, end))).collect();
             Ok((EventIndex(world.head.events), leases))
         });
         match seen {

@@ -203,8 +203,9 @@ impl<T> Machine<T> {
         }));
         match rehearsed {
             Ok(Ok(())) => {
+                let bytes = codec::encoded_len(&fact.by) + self.head.applied_len();
                 let turn = self.turn();
-                turn.bytes += codec::encoded_len(&fact);
+                turn.bytes += bytes;
                 turn.facts.push(fact);
                 Ok(EventIndex(turn.expected.events + turn.facts.len() as u64))
             }
@@ -342,7 +343,7 @@ impl<T> Machine<T> {
 
     /// Whether this very result is in the log already. A live lease's cannot be.
     fn is_recorded(&self, agent: AgentId, lease: LeaseId, digest: &Digest) -> bool {
-        let held = self.head.scheduler.leases.get(&lease).is_some_and(|l| l.agent == agent);
+        let held = self.head.scheduler.leases.holds(agent, lease);
         !held && self.position_of(agent, lease, digest).is_some()
     }
 

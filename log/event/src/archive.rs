@@ -148,10 +148,11 @@ impl<'a> Reader<'a> {
         if version == TRAILER_VERSION {
             return self.trailer(payload, rest).map(|()| None);
         }
-        let (turn, length) = codec::decode_turn(bytes).map_err(ArchiveError::Frame)?;
+        let turn = codec::decode_payload(version, payload).map_err(ArchiveError::Frame)?;
         if turn.expected != self.head {
             return Err(ArchiveError::Chain);
         }
+        let length = bytes.len() - rest.len();
         let frame = &bytes[..length];
         let step = Step { head: self.head.after(frame, turn.len()), turn, frame, offset: self.offset };
         self.head = step.head;

@@ -108,15 +108,19 @@ pub fn encode_turn(turn: &Turn) -> Vec<u8> {
 /// [`DecodeError`]; arbitrary bytes never panic and never allocate past their own length.
 pub fn decode_turn(bytes: &[u8]) -> Result<(Turn, usize), DecodeError> {
     let (version, payload, rest) = unframe(bytes, TURN_BYTES_MAX)?;
+    Ok((decode_payload(version, payload)?, bytes.len() - rest.len()))
+}
+
+/// Reads a turn out of its frame.
+pub(crate) fn decode_payload(version: u8, payload: &[u8]) -> Result<Turn, DecodeError> {
     let turn = upcast::turn(version, payload)?;
     if !lists_fit(&turn) {
         return Err(DecodeError::WrongList);
     }
-    let canonical = turn.events().flat_map(|(_, e)| e.runs()).all(crate::runs::Runs::is_canonical);
-    if !canonical {
+    if !turn.events().all(|(_, event)| event.is_canonical()) {
         return Err(DecodeError::NotCanonical);
     }
-    Ok((turn, bytes.len() - rest.len()))
+    Ok(turn)
 }
 
 fn lists_fit(turn: &Turn) -> bool {
@@ -131,8 +135,8 @@ pub fn encoded_len<T: serde::Serialize>(value: &T) -> usize {
 
 /// Feeds what postcard writes to a hasher, in pieces worth hashing: postcard writes byte by byte.
 #[derive(Debug)]
-pub struct Buffered<H, F: Fn(&mut H, &[u8])> {
-    hasher: H,
+pub struct Buffered<'h, H, F: Fn(&mut H, &[u8])> {
+    hasher: &'h mut H,
     update: F,
     buffer: [u8; BUFFER_BYTES],
     filled: usize,
@@ -140,20 +144,20 @@ pub struct Buffered<H, F: Fn(&mut H, &[u8])> {
 
 const BUFFER_BYTES: usize = 256;
 
-impl<H, F: Fn(&mut H, &[u8])> Buffered<H, F> {
-    pub fn new(hasher: H, update: F) -> Self {
+impl<'h, H, F: Fn(&mut H, &[u8])> Buffered<'h, H, F> {
+    pub fn new(hasher: &'h mut H, update: F) -> Self {
         Buffered { hasher, update, buffer: [0; BUFFER_BYTES], filled: 0 }
     }
 
     fn flush(&mut self) {
-        (self.update)(&mut self.hasher, &self.buffer[..self.filled]);
+        (self.update)(self.hasher, &self.buffer[..self.filled]);
         self.filled = 0;
     }
 }
 
-impl<H, F: Fn(&mut H, &[u8])> postcard::ser_flavors::Flavor for Buffered<H, F> {
-    /// The hasher, fed with everything.
-    type Output = H;
+impl<H, F: Fn(&mut H, &[u8])> postcard::ser_flavors::Flavor for Buffered<'_, H, F> {
+    /// The hasher was fed with everything.
+    type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         if self.filled == BUFFER_BYTES {
@@ -169,7 +173,7 @@ impl<H, F: Fn(&mut H, &[u8])> postcard::ser_flavors::Flavor for Buffered<H, F> {
             self.flush();
         }
         if bytes.len() > BUFFER_BYTES {
-            (self.update)(&mut self.hasher, bytes);
+            (self.update)(self.hasher, bytes);
         } else {
             self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
             self.filled += bytes.len();
@@ -177,8 +181,8 @@ impl<H, F: Fn(&mut H, &[u8])> postcard::ser_flavors::Flavor for Buffered<H, F> {
         Ok(())
     }
 
-    fn finalize(mut self) -> postcard::Result<H> {
+    fn finalize(mut self) -> postcard::Result<()> {
         self.flush();
-        Ok(self.hasher)
+        Ok(())
     }
 }

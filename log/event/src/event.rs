@@ -2,6 +2,7 @@
 
 use crate::decision::*;
 use crate::fact::*;
+use alloc::boxed::Box;
 use serde::{Deserialize, Serialize};
 
 /// Which list of a turn an event type belongs to; never both.
@@ -13,14 +14,20 @@ pub enum Nature {
     Decision,
 }
 
+/// How an event lies in the list: rare large ones stand elsewhere, so that the frequent ones are cheap to move.
+macro_rules! stored {
+    ($variant:ident) => { $variant };
+    ($variant:ident boxed) => { Box<$variant> };
+}
+
 macro_rules! events {
-    ($($variant:ident $nature:ident $name:literal,)*) => {
+    ($($variant:ident $nature:ident $name:literal $($boxed:ident)?,)*) => {
         /// An event.
         ///
         /// Invariant: postcard numbers variants by their order here, so the list is append-only.
         #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
         pub enum Event {
-            $($variant($variant),)*
+            $($variant(stored!($variant $($boxed)?)),)*
         }
 
         impl Event {
@@ -43,7 +50,7 @@ macro_rules! events {
 
         $(impl From<$variant> for Event {
             fn from(event: $variant) -> Event {
-                Event::$variant(event)
+                Event::$variant(event.into())
             }
         })*
     };
@@ -52,7 +59,7 @@ macro_rules! events {
 events! {
     LeaderStarted Fact "leader.started",
     NodeInvited Fact "node.invited",
-    NodeAdmitted Fact "node.admitted",
+    NodeAdmitted Fact "node.admitted" boxed,
     NodeMoved Fact "node.moved",
     NodeRemoved Fact "node.removed",
     NodeLost Fact "node.lost",
@@ -64,11 +71,11 @@ events! {
     PolicyChanged Fact "policy.changed",
     EnrolmentCreated Fact "enrolment.created",
     AgentEnrolled Fact "agent.enrolled",
-    AgentJoined Fact "agent.joined",
+    AgentJoined Fact "agent.joined" boxed,
     AgentDraining Fact "agent.draining",
     AgentLost Fact "agent.lost",
     AgentsObserved Fact "agents.observed",
-    JobSubmitted Fact "job.submitted",
+    JobSubmitted Fact "job.submitted" boxed,
     JobCancelRequested Fact "job.cancel_requested",
     StagePlanned Fact "stage.planned",
     EffectStarted Fact "effect.started",
@@ -113,21 +120,20 @@ pub const RESERVED: [&str; 13] = [
 ];
 
 impl Event {
-    /// Every set of shards it names, for the canonical-form check of the codec.
-    pub(crate) fn runs(&self) -> alloc::vec::Vec<&crate::runs::Runs> {
-        use alloc::vec;
+    /// Whether every set of shards it names is in its one form.
+    pub(crate) fn is_canonical(&self) -> bool {
         match self {
-            Event::ResultReceived(e) => vec![&e.shards],
-            Event::ShardReportedFailed(e) => vec![&e.shards],
-            Event::ShardAssigned(e) => vec![&e.shards],
-            Event::ShardRequeued(e) => vec![&e.shards],
-            Event::LeaseExpired(e) => vec![&e.shards],
-            Event::LeaseRevoked(e) => vec![&e.shards],
-            Event::ResultAccepted(e) => vec![&e.shards],
-            Event::ResultRefused(e) => vec![&e.shards],
-            Event::CreditAccrued(e) => e.results.iter().map(|r| &r.shards).collect(),
-            Event::CreditVoided(e) => e.results.iter().map(|r| &r.shards).collect(),
-            _ => vec![],
+            Event::ResultReceived(e) => e.shards.is_canonical(),
+            Event::ShardReportedFailed(e) => e.shards.is_canonical(),
+            Event::ShardAssigned(e) => e.shards.is_canonical(),
+            Event::ShardRequeued(e) => e.shards.is_canonical(),
+            Event::LeaseExpired(e) => e.shards.is_canonical(),
+            Event::LeaseRevoked(e) => e.shards.is_canonical(),
+            Event::ResultAccepted(e) => e.shards.is_canonical(),
+            Event::ResultRefused(e) => e.shards.is_canonical(),
+            Event::CreditAccrued(e) => e.results.iter().all(|r| r.shards.is_canonical()),
+            Event::CreditVoided(e) => e.results.iter().all(|r| r.shards.is_canonical()),
+            _ => true,
         }
     }
 }

@@ -1,12 +1,9 @@
 //! The audit tree over events: RFC 6962 with SHA-256.
 
-use crate::codec::Buffered;
 use crate::digest::Digest;
-use crate::event::Event;
 use crate::id::{KeyId, ProjectId};
 use crate::time::Timestamp;
 use alloc::vec::Vec;
-use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -14,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 pub type Node = [u8; 32];
 
 /// What a leaf hashes. All but `body` is computed by the fold, nothing of it is stored twice.
-#[derive(Serialize)]
+#[derive(Debug)]
 pub struct Leaf<'a> {
     /// 1.
     pub version: u8,
@@ -27,48 +24,37 @@ pub struct Leaf<'a> {
     pub key: Option<KeyId>,
     /// BLAKE3 keyed by the turn's salt, over the ordinal: hides neighbours' low-entropy leaves.
     pub salt: [u8; 32],
-    pub body: &'a Event,
+    /// The event's canonical bytes.
+    pub body: &'a [u8],
 }
 
-const WRITES: &str = "a leaf has no value that postcard cannot write";
-
-/// Writes one value behind what the sink has.
-fn write<T: Serialize, F: Flavor>(sink: &mut F, value: &T) {
-    value.serialize(&mut postcard::Serializer { output: Through(sink) }).expect(WRITES);
-}
-
-/// A sink that stays open behind a value.
-struct Through<'s, F>(&'s mut F);
-
-impl<F: Flavor> Flavor for Through<'_, F> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.try_push(byte)
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.try_extend(bytes)
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
+/// 0x00, version, project, sequence, leaf before, time, key, salt: the longest they can be.
+const HEAD_BYTES_MAX: usize = 1 + 1 + 11 + 10 + 32 + 10 + 11 + 32;
 
 impl Leaf<'_> {
-    /// RFC 6962 §2.1: SHA-256(0x00 ‖ preimage).
+    /// RFC 6962 §2.1: SHA-256(0x00 ‖ preimage). The preimage is the fields' postcard bytes, `body` as it stands.
     pub fn hash(&self) -> Node {
-        let mut sink = Buffered::new(Sha256::new_with_prefix([0]), |hasher: &mut Sha256, bytes| hasher.update(bytes));
-        // The three hashes go in whole: postcard would write each of their bytes on its own.
-        let head = (self.version, self.project, self.project_seq);
-        write(&mut sink, &head);
-        sink.try_extend(&self.project_prev).expect(WRITES);
-        write(&mut sink, &(self.time, self.key));
-        sink.try_extend(&self.salt).expect(WRITES);
-        write(&mut sink, self.body);
-        sink.finalize().expect(WRITES).finalize().into()
+        let mut head = [0; HEAD_BYTES_MAX];
+        let mut length = 1;
+        length += written(&(self.version, self.project, self.project_seq), &mut head[length..]);
+        length += copied(&self.project_prev, &mut head[length..]);
+        length += written(&(self.time, self.key), &mut head[length..]);
+        length += copied(&self.salt, &mut head[length..]);
+        let mut hasher = Sha256::new();
+        hasher.update(&head[..length]);
+        hasher.update(self.body);
+        hasher.finalize().into()
     }
+}
+
+/// Writes a value at the front of `room`; gives its bytes.
+fn written<T: Serialize>(value: &T, room: &mut [u8]) -> usize {
+    postcard::to_slice(value, room).expect("the longest form has room").len()
+}
+
+fn copied(bytes: &Node, room: &mut [u8]) -> usize {
+    room[..bytes.len()].copy_from_slice(bytes);
+    bytes.len()
 }
 
 /// The salt of a turn's event with this ordinal, from 0.
@@ -125,6 +111,7 @@ pub fn as_digest(node: Node) -> Digest {
 mod tests {
     use super::*;
     use crate::digest::hex;
+    use crate::event::Event;
     use crate::{NodeId, NodeLost};
 
     /// RFC 6962's own definition, by recursion.
@@ -179,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_leaf_hashes_the_canonical_bytes_of_its_fields() {
-        let body = Event::from(NodeLost { node: NodeId(3), term: 700 });
+        let body =
+            postcard::to_allocvec(&Event::from(NodeLost { node: NodeId(3), term: 700 })).expect("it can be written");
         let leaf = Leaf {
             version: 1,
             project: Some(ProjectId(300)),
@@ -190,8 +178,10 @@ mod tests {
             salt: [9; 32],
             body: &body,
         };
-        let bytes = postcard::to_allocvec(&leaf).expect("a leaf can be written");
-        let whole: Node = Sha256::new_with_prefix([0]).chain_update(bytes).finalize().into();
+        let (project, key) = (Some(ProjectId(300)), None::<KeyId>);
+        let head = (1u8, project, 5000u64, [7u8; 32], Timestamp(1 << 40), key, [9u8; 32]);
+        let head = postcard::to_allocvec(&head).expect("it can be written");
+        let whole: Node = Sha256::new_with_prefix([0]).chain_update(head).chain_update(&body).finalize().into();
         assert_eq!(leaf.hash(), whole);
     }
 }

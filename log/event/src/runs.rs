@@ -86,6 +86,31 @@ impl Runs {
         self.0.iter().flat_map(|run| run.first..=run.last)
     }
 
+    /// Takes `other`'s shards out; gives how many that were. Both are canonical; this one may end empty.
+    pub fn subtract(&mut self, other: &Runs) -> u64 {
+        let before = self.count();
+        if self == other {
+            self.0.clear();
+            return before;
+        }
+        let (mut kept, mut cuts) = (Vec::new(), other.0.as_slice());
+        for run in &self.0 {
+            cuts = &cuts[cuts.partition_point(|cut| cut.last < run.first)..];
+            let mut first = u64::from(run.first);
+            for cut in cuts.iter().take_while(|cut| cut.first <= run.last) {
+                if first < u64::from(cut.first) {
+                    kept.push(Run { first: first as ShardIndex, last: cut.first - 1 });
+                }
+                first = u64::from(cut.last) + 1;
+            }
+            if first <= u64::from(run.last) {
+                kept.push(Run { first: first as ShardIndex, last: run.last });
+            }
+        }
+        self.0 = kept;
+        before - self.count()
+    }
+
     pub fn is_canonical(&self) -> bool {
         let ordered = self.0.iter().all(|run| run.first <= run.last);
         let apart = self.0.windows(2).all(|w| u64::from(w[0].last) + 1 < u64::from(w[1].first));
@@ -105,6 +130,17 @@ mod tests {
         assert!(runs.is_canonical());
         assert!(runs.iter().eq([1, 2, 3, 7, 9, 10]));
         assert!((0..12).all(|shard| runs.contains(shard) == [1, 2, 3, 7, 9, 10].contains(&shard)));
+    }
+
+    #[test]
+    fn what_is_subtracted_is_gone_and_nothing_else() {
+        // Every pair of sets of seven shards, at the end of what a shard's number can be.
+        let set = |bits: u32| Runs::ascending((0..7).filter(move |n| bits >> n & 1 == 1).map(|n| u32::MAX - 6 + n));
+        for (ours, theirs) in (0..128).flat_map(|a| (0..128).map(move |b| (a, b))) {
+            let mut left = set(ours);
+            assert_eq!(left.subtract(&set(theirs)), u64::from((ours & theirs).count_ones()));
+            assert_eq!(left, set(ours & !theirs), "{ours:b} less {theirs:b}");
+        }
     }
 
     #[test]

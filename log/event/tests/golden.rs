@@ -74,6 +74,7 @@ fn frames_and_everything_hashed_are_frozen() {
     let head = turn.expected.after(&frame, turn.len());
     let header = Header { magic: archive::MAGIC, cluster: Digest([6; 32]), before: turn.expected };
     let trailer = Trailer { turns: 1, events: turn.len(), head };
+    let body = postcard::to_allocvec(&turn.decisions[0]).unwrap();
     let leaf = Leaf {
         version: 1,
         project: Some(ProjectId(3)),
@@ -82,7 +83,7 @@ fn frames_and_everything_hashed_are_frozen() {
         time: turn.at,
         key: Some(KeyId(9)),
         salt: merkle::salt(&turn.salt, 2),
-        body: &turn.decisions[0],
+        body: &body,
     };
     let lease = LeaseId { job: JobId(1842), shard: 17, attempt: 2 };
     let root = seal::single_root(&Digest([7; 32]));

@@ -1,6 +1,6 @@
 //! Postings: what events move between accounts.
 
-use super::{Account, Accrual, Entry};
+use super::{Account, Accounting, Accrual, Entry};
 use crate::aggregator::Outcome;
 use crate::world::{Meta, World};
 use alloc::vec::Vec;
@@ -54,6 +54,17 @@ fn split(prices: &PolicyChanged, rate: Rate, count: u64) -> Split {
 
 fn signed(amount: u128) -> i128 {
     i128::try_from(amount).expect("amounts are capped at admission")
+}
+
+impl Accounting {
+    /// A seal covers one more result of an accrual; with the last one nothing can void it any more.
+    pub(crate) fn seal_accrued(&mut self, transfer: TransferId) {
+        let Some(accrual) = self.accruals.get_mut(&transfer) else { return };
+        accrual.unsealed -= 1;
+        if accrual.unsealed == 0 {
+            self.accruals.remove(&transfer);
+        }
+    }
 }
 
 impl World {
@@ -127,6 +138,8 @@ impl World {
         let s = split(prices, e.rate, e.count);
         self.job_mut(e.job).charged += s.charge;
         meta.entries = self.post_of(event);
+        // What is paid is in escrow no more: under a quota that is room for who waits.
+        self.review_waiting(project);
         let accrual = Accrual {
             job: e.job,
             provider: e.provider,
@@ -160,15 +173,6 @@ impl World {
                 left -= 1;
             }
             position -= 1;
-        }
-    }
-
-    /// A seal covers one more result of an accrual; with the last one nothing can void it any more.
-    pub(crate) fn seal_accrued(&mut self, transfer: TransferId) {
-        let Some(accrual) = self.accounting.accruals.get_mut(&transfer) else { return };
-        accrual.unsealed -= 1;
-        if accrual.unsealed == 0 {
-            self.accounting.accruals.remove(&transfer);
         }
     }
 

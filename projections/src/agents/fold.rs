@@ -3,6 +3,7 @@
 use super::{Agent, GRACE, Lost, Session, WINDOW_MAX};
 use crate::scheduler::Class;
 use crate::world::{Meta, World};
+use alloc::sync::Arc;
 use forge_event::*;
 
 /// Leases a slot gets before anything is known of its speed.
@@ -50,7 +51,8 @@ impl Agent {
 
 impl World {
     pub(crate) fn agent_mut(&mut self, agent: AgentId) -> &mut Agent {
-        self.agents.agents.get_mut(&agent).expect("admission and policy name only agents that are enrolled")
+        let agent = self.agents.agents.get_mut(&agent);
+        Arc::make_mut(agent.expect("admission and policy name only agents that are enrolled"))
     }
 
     pub(crate) fn agent(&self, agent: AgentId) -> &Agent {
@@ -59,7 +61,8 @@ impl World {
 
     /// Puts the agent where it now belongs among those with room.
     pub(crate) fn rank(&mut self, id: AgentId) {
-        let agent = self.agents.agents.get_mut(&id).expect("admission and policy name only agents that are enrolled");
+        let agent = self.agents.agents.get_mut(&id).map(Arc::make_mut);
+        let agent = agent.expect("admission and policy name only agents that are enrolled");
         let room = agent.room();
         let rank = (room > 0).then(|| {
             let full = u8::try_from(u64::from(agent.leases) * 8 / u64::from(agent.window.max(1))).unwrap_or(8);
@@ -106,7 +109,7 @@ impl World {
             epoch: 0,
             session: None,
             lost: None,
-            capabilities: Capabilities::default(),
+            capabilities: Arc::default(),
             class,
             ready: None,
             latency_us: 0,
@@ -125,7 +128,7 @@ impl World {
             failed_count: 0,
         };
         let id = AgentId::born_at(index);
-        self.agents.agents.insert(id, agent);
+        self.agents.agents.insert(id, Arc::new(agent));
         self.agents.by_key.insert(e.public_key, id);
         if let Some(enrolment) = self.projects.enrolments.get_mut(&e.enrolment) {
             enrolment.spent = Some(id);
@@ -140,7 +143,7 @@ impl World {
         agent.class = class;
         agent.epoch = e.epoch;
         agent.session = Some(Session { node: e.node, slots: e.slots, draining: false, joined: index });
-        agent.capabilities = e.capabilities.clone();
+        agent.capabilities = Arc::new(e.capabilities.clone());
         agent.window = agent.window.max(agent.window_min()).min(WINDOW_MAX);
         agent.room = index;
         if let Some(lost) = agent.lost.take() {

@@ -3,6 +3,7 @@
 mod fold;
 
 use crate::cow::{CowMap, digest_of};
+use alloc::sync::Arc;
 use forge_event::*;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ pub struct Agent {
     pub epoch: Epoch,
     pub session: Option<Session>,
     pub lost: Option<Lost>,
-    pub capabilities: Capabilities,
+    pub capabilities: Arc<Capabilities>,
     /// Its capability class in the scheduler.
     pub(crate) class: u32,
     /// Where it stands among the agents with room; `None` without room.
@@ -114,7 +115,7 @@ impl Agent {
 
 #[derive(Clone, Serialize, Deserialize, Debug, Default)]
 pub struct Agents {
-    pub agents: CowMap<AgentId, Agent>,
+    pub agents: CowMap<AgentId, Arc<Agent>>,
     /// By public key.
     pub by_key: CowMap<[u8; 32], AgentId>,
     /// Live sessions by node.

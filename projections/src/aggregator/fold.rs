@@ -2,7 +2,6 @@
 
 use super::{Outcome, Pending, Window};
 use crate::agents::SEAL_WAIT;
-use crate::cow::digest_of;
 use crate::family::Families;
 use crate::jobs::JobState;
 use crate::scratch::{Limbo, Unpaid, Unvoided};
@@ -75,11 +74,10 @@ impl World {
         (received, wait_base.unwrap_or_default())
     }
 
-    pub(crate) fn result_accepted(&mut self, index: EventIndex, event: &Event, e: &ResultAccepted) -> Meta {
+    pub(crate) fn result_accepted(&mut self, index: EventIndex, e: &ResultAccepted) -> Meta {
         let project = self.touch(e.job, index);
         let (received, wait_base) = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Accepted);
         let was_full = self.agent(e.agent).room() == 0;
-        let mut assigned_at = Timestamp(0);
         let work = self.scheduler.work.get_mut(&e.job).expect("only an open job's results are accepted");
         for shard in e.shards.iter() {
             assert!(work.done.insert(shard), "a shard is accepted once");
@@ -87,11 +85,12 @@ impl World {
                 assert!(!retry.pending, "a pending shard has no live lease");
             }
         }
-        for shard in e.shards.iter() {
-            let lease = self.end_lease(LeaseId { job: e.job, shard, attempt: e.attempt });
-            assigned_at = assigned_at.max(lease.expect("only a live lease is accepted").assigned_at);
-        }
-        let count = e.shards.count();
+        let (count, mut ended, mut assigned_at) = (e.shards.count(), 0, Timestamp(0));
+        self.scheduler.leases.end(e.agent, (e.job, e.attempt), &e.shards, |grant, count| {
+            ended += count;
+            assigned_at = assigned_at.max(grant.assigned_at);
+        });
+        assert!(ended == count, "only a live lease is accepted");
         self.count_ended(e.job, e.agent, count, received);
         let residence_ms = self.at.since(assigned_at).0;
         let agent = self.agent_mut(e.agent);
@@ -107,7 +106,7 @@ impl World {
             0 => residence_ms * 16 + 1,
             old => old - old / 8 + residence_ms * 2,
         };
-        self.add_evidence(e.job, event);
+        self.add_evidence(e.job);
         self.turn.unpaid.push(Unpaid {
             accepted: index,
             job: e.job,
@@ -123,9 +122,7 @@ impl World {
         let (received, _) = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Refused(e.code));
         if e.code == RefusalCode::BadResult {
             let mut count = 0;
-            for shard in e.shards.iter() {
-                count += u64::from(self.end_lease(LeaseId { job: e.job, shard, attempt: e.attempt }).is_some());
-            }
+            self.scheduler.leases.end(e.agent, (e.job, e.attempt), &e.shards, |_, ended| count += ended);
             self.count_ended(e.job, e.agent, count, received);
             self.agent_mut(e.agent).learn_failure(count);
             self.rank(e.agent);
@@ -142,10 +139,11 @@ impl World {
         Meta::of(project).because(received)
     }
 
-    /// Adds a canonical event to the job's evidence.
-    pub(crate) fn add_evidence(&mut self, job: JobId, event: &Event) {
-        let job = self.job_mut(job);
-        job.evidence = digest_of(&Chained(&job.evidence, event));
+    /// Adds the event that is being folded to the job's evidence.
+    pub(crate) fn add_evidence(&mut self, job: JobId) {
+        let before = self.job(job).evidence;
+        let after = self.turn.digest_after(&before);
+        self.job_mut(job).evidence = after;
     }
 
     /// Takes voided results' shards back out of what is done; gives their agent and what had received them.
@@ -200,17 +198,17 @@ impl World {
     pub(crate) fn results_sealed(&mut self, _index: EventIndex, e: &ResultsSealed, families: &dyn Families) -> Meta {
         let agent = self.agent_mut(e.agent);
         let count = e.upto - core::mem::replace(&mut agent.sealed, e.upto);
-        let sealed = self.aggregator.pending.close(e.agent, e.upto);
-        assert!(sealed.len() as u64 == count, "a seal covers what was received and not sealed");
-        let mut closed: Vec<(LeaseId, Option<Arc<[u8]>>)> = Vec::with_capacity(sealed.len());
-        for pending in sealed {
+        let mut closed: Vec<(LeaseId, Option<Arc<[u8]>>)> = Vec::new();
+        let accounting = &mut self.accounting;
+        let sealed = self.aggregator.pending.close(e.agent, e.upto, |pending| {
             if let Some(accrual) = pending.accrual {
-                self.seal_accrued(accrual);
+                accounting.seal_accrued(accrual);
             }
             if pending.outcome == Outcome::Accepted {
                 closed.push((pending.lease, pending.inline));
             }
-        }
+        });
+        assert!(sealed == count, "a seal covers what was received and not sealed");
         self.close_results(&closed, families);
         self.renew_seal_wait(e.agent);
         Meta::default()
@@ -248,14 +246,5 @@ impl World {
                 self.jobs.effects_due.insert(lease.job, ());
             }
         }
-    }
-}
-
-/// Evidence before, then the event's own bytes.
-struct Chained<'a>(&'a Digest, &'a Event);
-
-impl serde::Serialize for Chained<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.0, self.1).serialize(serializer)
     }
 }

@@ -7,7 +7,10 @@ use alloc::sync::Arc;
 use forge_event::*;
 use serde::{Deserialize, Serialize};
 
-/// The windows of all agents. Invariant: no agent with an empty one.
+/// Results that an empty window keeps room for.
+const ROOM_KEPT: usize = 16;
+
+/// The windows of all agents that ever delivered.
 #[derive(Clone, Serialize, Deserialize, Debug, Default)]
 pub struct Windows(CowMap<AgentId, Arc<Window>>);
 
@@ -58,17 +61,17 @@ impl Windows {
         self.of_mut(agent).expect("it was put there just now")
     }
 
-    /// Takes an agent's results up to a position out.
-    pub(crate) fn close(&mut self, agent: AgentId, upto: u64) -> VecDeque<Pending> {
-        let Some(window) = self.of_mut(agent) else { return VecDeque::new() };
+    /// Takes an agent's results up to a position out, oldest first; gives how many.
+    pub(crate) fn close(&mut self, agent: AgentId, upto: u64, take: impl FnMut(Pending)) -> u64 {
+        let Some(window) = self.of_mut(agent) else { return 0 };
         let count = usize::try_from((upto + 1).saturating_sub(window.first)).unwrap_or(usize::MAX);
-        let rest = window.results.split_off(count.min(window.results.len()));
+        let count = count.min(window.results.len());
+        window.results.drain(..count).for_each(take);
         window.first = upto + 1;
-        let closed = core::mem::replace(&mut window.results, rest);
         if window.results.is_empty() {
-            self.0.remove(&agent);
+            window.results.shrink_to(ROOM_KEPT);
         }
-        closed
+        count as u64
     }
 
     /// All results of all agents.

@@ -58,8 +58,8 @@ impl Deciding<'_> {
     /// Folds a decision; gives its position.
     fn push(&mut self, event: impl Into<Event>) -> EventIndex {
         let event = event.into();
-        self.bytes += codec::encoded_len(&event);
         self.world.apply(None, &event, self.families);
+        self.bytes += self.world.applied_len();
         self.decided.push(event);
         self.world.turn.index
     }
@@ -102,7 +102,7 @@ impl World {
             return Some(self.at);
         }
         let stored = [
-            self.scheduler.deadlines.first().map(|((base, _), ())| *base),
+            self.scheduler.leases.next_deadline(),
             self.scheduler.graces.first().map(|((base, _), ())| *base),
             self.scheduler.seal_waits.first().map(|((base, _), ())| *base),
         ];

@@ -63,10 +63,9 @@ impl Deciding<'_> {
     fn verdict(&self, agent: AgentId, position: u64) -> (LeaseId, Verdict) {
         let pending = self.pending(agent, position);
         let lease = pending.lease;
-        let holder = self.world.scheduler.leases.get(&lease).map(|l| l.agent);
         let verdict = if self.world.job(lease.job).ended.is_some() {
             Verdict::Refuse(RefusalCode::Closed)
-        } else if holder != Some(agent) {
+        } else if !self.world.scheduler.leases.holds(agent, lease) {
             let done = self.world.scheduler.work.get(&lease.job).is_some_and(|w| w.done.contains(lease.shard));
             Verdict::Refuse(if done { RefusalCode::Duplicate } else { RefusalCode::NoLease })
         } else if pending.checks.bits != 0 {

@@ -2,12 +2,31 @@
 
 use super::{Deciding, ENDED_LEASES_MAX};
 use crate::aggregator::Outcome;
+use crate::scheduler::Grant;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use forge_event::*;
 
 /// Leases of one agent, job and attempt.
 type Group = (AgentId, JobId, AttemptNumber);
+
+/// Shards whose leases end, by group.
+#[derive(Default)]
+struct Groups(BTreeMap<Group, Vec<ShardIndex>>);
+
+impl Groups {
+    /// With the shards of grants, until `ended` leases are [`ENDED_LEASES_MAX`] or the grant that passed it is in.
+    fn with<'a>(mut self, grants: impl Iterator<Item = (AgentId, &'a Grant)>, ended: &mut usize) -> Self {
+        for (agent, grant) in grants {
+            if *ended >= ENDED_LEASES_MAX {
+                break;
+            }
+            *ended += grant.shards.count() as usize;
+            self.0.entry((agent, grant.job, grant.attempt)).or_default().extend(grant.shards.iter());
+        }
+        self
+    }
+}
 
 impl Deciding<'_> {
     fn is_due(&self, base: Timestamp) -> bool {
@@ -54,12 +73,12 @@ impl Deciding<'_> {
     pub(super) fn graces(&mut self) {
         let mut ended = 0;
         while let Some(agent) = self.next_gone() {
-            let leases: Vec<LeaseId> = self.leases_of(agent, ENDED_LEASES_MAX - ended.min(ENDED_LEASES_MAX));
-            if leases.is_empty() || self.is_spent() {
+            if ended >= ENDED_LEASES_MAX || self.is_spent() {
                 break;
             }
-            ended += leases.len();
-            self.end(leases.into_iter().map(|l| (agent, l)), |(agent, job, attempt), shards| {
+            let held = self.world.scheduler.leases.of(agent).iter().map(|grant| (agent, grant));
+            let groups = Groups::default().with(held, &mut ended);
+            self.end(groups, |(agent, job, attempt), shards| {
                 LeaseRevoked { job, agent, shards, attempt, reason: RevokeReason::Lost }.into()
             });
         }
@@ -74,24 +93,16 @@ impl Deciding<'_> {
         gone.find(|agent| self.world.agent(*agent).leases > 0)
     }
 
-    fn leases_of(&self, agent: AgentId, most: usize) -> Vec<LeaseId> {
-        let from = LeaseId { job: JobId(0), shard: 0, attempt: 0 };
-        let leases = self.world.scheduler.leases_of.range_from(&(agent, from));
-        leases.map(|(key, ())| *key).take_while(|(a, _)| *a == agent).map(|(_, l)| l).take(most).collect()
-    }
-
     /// Ends leases whose deadline passed.
     pub(super) fn expiries(&mut self) {
-        let due = self.world.scheduler.deadlines.iter().take_while(|((base, _), ())| self.is_due(*base));
-        let due: Vec<LeaseId> = due.map(|((_, lease), ())| *lease).take(ENDED_LEASES_MAX).collect();
-        if due.is_empty() || self.is_spent() {
+        let mut ended = 0;
+        let due = self.world.scheduler.leases.due(self.world.base_of(self.world.at));
+        let groups = Groups::default().with(due, &mut ended);
+        if ended == 0 || self.is_spent() {
             return;
         }
-        self.world.turn.leftover |= due.len() == ENDED_LEASES_MAX;
-        let held =
-            |lease: &LeaseId| self.world.scheduler.leases.get(lease).expect("a deadline belongs to a lease").agent;
-        let due: Vec<(AgentId, LeaseId)> = due.iter().map(|l| (held(l), *l)).collect();
-        self.end(due.into_iter(), |(agent, job, attempt), shards| LeaseExpired { job, agent, shards, attempt }.into());
+        self.world.turn.leftover |= ended >= ENDED_LEASES_MAX;
+        self.end(groups, |(agent, job, attempt), shards| LeaseExpired { job, agent, shards, attempt }.into());
     }
 
     /// Revokes what is still leased of jobs that are over.
@@ -99,34 +110,24 @@ impl Deciding<'_> {
         let mut ended = 0;
         while let Some((job, ())) = self.world.scheduler.closing.first() {
             let job = *job;
-            let from = LeaseId { job, shard: 0, attempt: 0 };
-            let live = self.world.scheduler.leases.range_from(&from).take_while(|(l, _)| l.job == job);
-            let live: Vec<(AgentId, LeaseId)> =
-                live.take(ENDED_LEASES_MAX).map(|(l, lease)| (lease.agent, *l)).collect();
             if ended >= ENDED_LEASES_MAX || self.is_spent() {
                 self.world.turn.leftover = true;
                 break;
             }
-            ended += live.len();
-            self.end(live.into_iter(), |(agent, job, attempt), shards| {
+            let groups = Groups::default().with(self.world.scheduler.leases.of_job(job), &mut ended);
+            self.end(groups, |(agent, job, attempt), shards| {
                 LeaseRevoked { job, agent, shards, attempt, reason: RevokeReason::Cancelled }.into()
             });
         }
     }
 
     /// Ends leases in groups, requeueing each group's shards at once.
-    fn end(&mut self, leases: impl Iterator<Item = (AgentId, LeaseId)>, event: impl Fn(Group, Runs) -> Event) {
-        let mut groups: BTreeMap<Group, Vec<ShardIndex>> = BTreeMap::new();
-        for (agent, lease) in leases {
-            groups.entry((agent, lease.job, lease.attempt)).or_default().push(lease.shard);
-        }
-        for (group, mut shards) in groups {
+    fn end(&mut self, groups: Groups, event: impl Fn(Group, Runs) -> Event) {
+        for (group, mut shards) in groups.0 {
             shards.sort_unstable();
             // A failed job closes its leases in another step.
-            let live = |s: &ShardIndex| {
-                let lease = LeaseId { job: group.1, shard: *s, attempt: group.2 };
-                self.world.scheduler.leases.contains(&lease)
-            };
+            let (agent, job, attempt) = group;
+            let live = |s: &ShardIndex| self.world.scheduler.leases.holds(agent, LeaseId { job, shard: *s, attempt });
             let shards: Vec<ShardIndex> = shards.into_iter().filter(live).collect();
             if shards.is_empty() {
                 continue;

@@ -121,12 +121,11 @@ impl World {
             _ if passed == last + 1 => "busy",
             _ => "free",
         };
-        let from = (id, LeaseId { job: JobId(0), shard: 0, attempt: 0 });
-        let held = self.scheduler.leases_of.range_from(&from).next().filter(|((a, _), ())| *a == id);
-        let runs = held.map(|((_, lease), ())| *lease);
-        let until = match (&agent.lost, runs.and_then(|lease| self.scheduler.leases.get(&lease))) {
-            (Some(lost), _) => Some(self.deadline_of(lost.grace_base)),
-            (None, lease) => lease.map(|l| self.deadline_of(l.deadline_base)),
+        let oldest = self.scheduler.leases.of(id).first();
+        let runs = oldest.and_then(|grant| grant.leases().next());
+        let until = match &agent.lost {
+            Some(lost) => Some(self.deadline_of(lost.grace_base)),
+            None => oldest.map(|grant| self.lease_deadline(grant)),
         };
         AgentVerdict {
             id: id.to_string(),

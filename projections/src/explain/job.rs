@@ -82,8 +82,7 @@ impl World {
             return why;
         }
         if flying > 0 {
-            let since = self.scheduler.leases.range_from(&LeaseId { job: id, shard: 0, attempt: 0 }).next();
-            let since = since.filter(|(lease, _)| lease.job == id).map(|(_, lease)| lease.assigned);
+            let since = self.scheduler.leases.of_job(id).next().map(|(_, grant)| grant.assigned);
             return Why::new(Reason::Leased, since, format!("No shard waits; {flying} are leased to agents"));
         }
         let left = job.shard_count - job.closed_count;

@@ -5,7 +5,7 @@ use crate::agents::Agent;
 use crate::aggregator::Outcome;
 use crate::decide::AVOID_MS;
 use crate::jobs::Job;
-use crate::scheduler::{Lease, Retry, Work};
+use crate::scheduler::{Grant, Retry, Work};
 use crate::world::World;
 use alloc::format;
 use alloc::string::ToString;
@@ -30,8 +30,8 @@ impl World {
             let why = self.why_job(id.job, job, names);
             return (job.state.name(), why);
         };
-        if let Some((lease, held)) = self.lease_of(id) {
-            return ("running", self.why_leased(lease, held, names));
+        if let Some((agent, grant)) = self.grant_of(id) {
+            return ("running", self.why_leased(agent, id.shard, grant, names));
         }
         if work.done.contains(id.shard) {
             return self.why_done(id);
@@ -39,27 +39,26 @@ impl World {
         ("queued", self.why_pending(id, job, work, names))
     }
 
-    /// The live lease of a shard.
-    fn lease_of(&self, id: ShardId) -> Option<(LeaseId, &Lease)> {
-        let from = LeaseId { job: id.job, shard: id.shard, attempt: 0 };
-        let (lease, held) = self.scheduler.leases.range_from(&from).next()?;
-        ((lease.job, lease.shard) == (id.job, id.shard)).then_some((*lease, held))
+    /// Who holds a shard, by which grant.
+    fn grant_of(&self, id: ShardId) -> Option<(AgentId, &Grant)> {
+        self.scheduler.leases.of_job(id.job).find(|(_, grant)| grant.shards.contains(id.shard))
     }
 
-    fn why_leased(&self, lease: LeaseId, held: &Lease, names: bool) -> Why {
-        let who = if names { held.agent.to_string() } else { "an agent".to_string() };
+    fn why_leased(&self, agent: AgentId, shard: ShardIndex, held: &Grant, names: bool) -> Why {
+        let lease = LeaseId { job: held.job, shard, attempt: held.attempt };
+        let who = if names { agent.to_string() } else { "an agent".to_string() };
         let deadline = span(self.at, self.deadline_of(held.deadline_base));
-        let lost = self.agents.agents.get(&held.agent).and_then(|a| a.lost);
+        let lost = self.agents.agents.get(&agent).and_then(|a| a.lost);
         let headline = match lost {
             Some(lost) => format!(
                 "Leased to {who}, whose session is over; it may come back for {}",
                 span(self.at, self.deadline_of(lost.grace_base))
             ),
-            None => format!("Attempt {} is leased to {who} for another {deadline}", lease.attempt),
+            None => format!("Attempt {} is leased to {who} for another {deadline}", held.attempt),
         };
         let mut why = Why::new(Reason::Leased, held.assigned, headline);
-        if let Some(agent) = self.agents.agents.get(&held.agent).filter(|_| names) {
-            why.agents.push(holder(held.agent, agent, lease, self.deadline_of(held.deadline_base)));
+        if let Some(known) = self.agents.agents.get(&agent).filter(|_| names) {
+            why.agents.push(holder(agent, known, lease, self.deadline_of(held.deadline_base)));
         }
         why
     }

@@ -141,7 +141,7 @@ impl<'a> Verifier<'a> {
 
     fn fold(&mut self, step: &Step<'_>) -> Result<(), Stop> {
         self.goes_on(step)?;
-        self.report.world.fold(&step.turn, step.frame, self.families, &mut ());
+        self.report.world.fold_at(&step.turn, step.frame, step.head, self.families, &mut ());
         Ok(())
     }
 
@@ -174,7 +174,7 @@ impl<'a> Verifier<'a> {
             let detail = "the turn's bytes are not the canonical ones of its events".into();
             return Err((FaultCode::UnknownEvent, turn.first(), detail));
         }
-        self.report.world.close(step.frame);
+        self.report.world.close_at(step.frame, step.head);
         Ok(())
     }
 

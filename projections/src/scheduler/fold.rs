@@ -1,6 +1,6 @@
 //! What events do to pending work and leases.
 
-use super::{Lease, Retry};
+use super::{Grant, Retry};
 use crate::agents::Agent;
 use crate::jobs::JobState;
 use crate::scratch::Limbo;
@@ -94,20 +94,17 @@ impl World {
         for run in &e.shards.0 {
             self.take_pending(e, *run, |origin| meta.add_cause(origin.max(room)));
         }
-        let lease = Lease {
-            agent: e.agent,
-            role: e.role,
-            deadline_base: self.base_of(e.deadline),
+        // That an attempt gives birth to one lease follows: it was pending, and is not any more.
+        let grant = Grant {
             assigned: index,
             assigned_at: self.at,
+            job: e.job,
+            attempt: e.attempt,
+            role: e.role,
+            deadline_base: self.base_of(e.deadline),
+            shards: e.shards.clone(),
         };
-        for shard in e.shards.iter() {
-            let id = LeaseId { job: e.job, shard, attempt: e.attempt };
-            let previous = self.scheduler.leases.insert(id, lease);
-            assert!(previous.is_none(), "an attempt gives birth to one lease");
-            self.scheduler.leases_of.insert((e.agent, id), ());
-            self.scheduler.deadlines.insert((lease.deadline_base, id), ());
-        }
+        self.scheduler.leases.add(e.agent, grant);
         let count = e.shards.count();
         let job = self.job_mut(e.job);
         job.in_flight_count += count;
@@ -152,14 +149,6 @@ impl World {
         }
     }
 
-    /// Ends one lease.
-    pub(crate) fn end_lease(&mut self, id: LeaseId) -> Option<Lease> {
-        let lease = self.scheduler.leases.remove(&id)?;
-        self.scheduler.leases_of.remove(&(lease.agent, id));
-        self.scheduler.deadlines.remove(&(lease.deadline_base, id));
-        Some(lease)
-    }
-
     /// Counts `count` ended leases of one job and agent, and notes that the agent has room again.
     pub(crate) fn count_ended(&mut self, job: JobId, agent: AgentId, count: u64, index: EventIndex) {
         let job_state = self.job_mut(job);
@@ -186,12 +175,10 @@ impl World {
     ) -> Vec<EventIndex> {
         let mut assigned = Vec::new();
         let mut count = 0;
-        for shard in shards.iter() {
-            if let Some(lease) = self.end_lease(LeaseId { job, shard, attempt }) {
-                count += 1;
-                assigned.push(lease.assigned);
-            }
-        }
+        self.scheduler.leases.end(agent, (job, attempt), shards, |grant, ended| {
+            count += ended;
+            assigned.push(grant.assigned);
+        });
         self.count_ended(job, agent, count, index);
         learn(self.agent_mut(agent), count);
         self.rank(agent);
@@ -199,7 +186,6 @@ impl World {
             self.job_mut(job).failed_attempt_count += count;
             self.turn.limbo.push(Limbo { job, agent, attempt, shards: shards.clone(), reason, ended: index });
         }
-        assigned.dedup();
         assigned
     }
 
@@ -232,11 +218,11 @@ impl World {
         Meta::of(project)
     }
 
-    pub(crate) fn shard_requeued(&mut self, index: EventIndex, event: &Event, e: &ShardRequeued) -> Meta {
+    pub(crate) fn shard_requeued(&mut self, index: EventIndex, e: &ShardRequeued) -> Meta {
         let project = self.touch(e.job, index);
         let mut meta = Meta::of(project);
         let agent = if e.reason == RequeueReason::Voided {
-            self.add_evidence(e.job, event);
+            self.add_evidence(e.job);
             let (agent, received) = self.unaccept(index, e);
             received.into_iter().for_each(|cause| meta.add_cause(cause));
             agent

@@ -2,25 +2,15 @@
 
 mod done;
 mod fold;
+mod lease;
 
 pub use done::Done;
+pub use lease::{Grant, Leases};
 
 use crate::cow::{CowMap, digest_of};
 use alloc::vec::Vec;
 use forge_event::*;
 use serde::{Deserialize, Serialize};
-
-/// A live lease.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct Lease {
-    pub agent: AgentId,
-    pub role: Role,
-    /// Deadline, less the extensions before it.
-    pub(crate) deadline_base: Timestamp,
-    /// The `shard.assigned`.
-    pub assigned: EventIndex,
-    pub assigned_at: Timestamp,
-}
 
 /// A shard that was given back.
 #[derive(Clone, Serialize, Deserialize, Debug)]
@@ -83,10 +73,7 @@ pub(crate) type Rank = (u8, u32, AgentId);
 #[derive(Clone, Serialize, Deserialize, Debug, Default)]
 pub struct Scheduler {
     pub work: CowMap<JobId, Work>,
-    pub leases: CowMap<LeaseId, Lease>,
-    pub leases_of: CowMap<(AgentId, LeaseId), ()>,
-    /// Ends of leases, less extensions.
-    pub(crate) deadlines: CowMap<(Timestamp, LeaseId), ()>,
+    pub leases: Leases,
     /// Pending retries by the time they are ready.
     pub(crate) backoff: CowMap<(Timestamp, JobId, ShardIndex), ()>,
     /// Ends of graces, less extensions.
@@ -119,8 +106,6 @@ impl Scheduler {
         let roots = [
             self.work.root(),
             self.leases.root(),
-            self.leases_of.root(),
-            self.deadlines.root(),
             self.backoff.root(),
             self.graces.root(),
             self.seal_waits.root(),
@@ -136,8 +121,8 @@ impl Scheduler {
 }
 
 impl crate::world::World {
-    /// When a live lease ends, as its deadline now stands.
-    pub fn lease_deadline(&self, lease: &Lease) -> Timestamp {
-        self.deadline_of(lease.deadline_base)
+    /// When a grant's leases end, as their deadline now stands.
+    pub fn lease_deadline(&self, grant: &Grant) -> Timestamp {
+        self.deadline_of(grant.deadline_base)
     }
 }

@@ -323,8 +323,9 @@ impl Hub {
 
     /// Live leases of an agent.
     pub fn leases(&self, agent: AgentId) -> Vec<LeaseId> {
-        let from = (agent, LeaseId { job: JobId(0), shard: 0, attempt: 0 });
-        let leases = self.leader.scheduler.leases_of.range_from(&from).map(|(key, ())| *key);
-        leases.take_while(|(a, _)| *a == agent).map(|(_, lease)| lease).collect()
+        let mut leases: Vec<LeaseId> =
+            self.leader.scheduler.leases.of(agent).iter().flat_map(|grant| grant.leases()).collect();
+        leases.sort_unstable();
+        leases
     }
 }

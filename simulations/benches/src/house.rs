@@ -112,6 +112,7 @@ pub struct Hub {
 /// A cluster of processes and their agents.
 pub struct House {
     folder: PathBuf,
+    kind: Hubs,
     pub hubs: Vec<Hub>,
     pub fleets: Vec<Process>,
     pub project: ProjectId,
@@ -120,8 +121,21 @@ pub struct House {
     ca: PathBuf,
 }
 
-async fn run_hub(data: &Path) -> Result<Hub> {
-    let mut process = Process::start(data, &["hub", "run", "--data", text(data)?, "-o", "json"])?;
+/// How a bench runs its hubs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hubs {
+    /// As `forge hub run`.
+    Plain,
+    /// The same, with writers in the process that wait for orders on stdin.
+    Writing,
+}
+
+async fn run_hub(data: &Path, hubs: Hubs) -> Result<Hub> {
+    let verb: &[&str] = match hubs {
+        Hubs::Plain => &["hub", "run", "-o", "json", "--data"],
+        Hubs::Writing => &["bench-hub", "--data"],
+    };
+    let mut process = Process::start(data, &[verb, &[text(data)?]].concat())?;
     let ready = process.line(READY_WAIT).await?;
     let said = |name: &str| ready[name].as_str().map(str::to_owned).ok_or_else(|| anyhow!("no {name} in {ready}"));
     let settings = forge_hub::config::NodeFile::load(data)?;
@@ -135,14 +149,23 @@ impl House {
     /// # Errors
     /// If a process does not start or does not answer.
     pub async fn start(folder: &Path, nodes: usize) -> Result<House> {
+        House::start_with(folder, nodes, Hubs::Plain).await
+    }
+
+    /// As [`House::start`], with hubs of a kind.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_with(folder: &Path, nodes: usize, kind: Hubs) -> Result<House> {
         let first = folder.join("n1");
         done(&["hub", "init", "--data", text(&first)?, "--cluster-name", "bench", "--listen", "127.0.0.1:0"]).await?;
-        let hub = run_hub(&first).await?;
+        let hub = run_hub(&first, kind).await?;
         let secret = std::fs::read_to_string(first.join("admin.key")).context("reading the admin key")?;
         let secret = secret.trim().to_owned();
         let key = forge_api::key::parse(&secret).map_err(|e| anyhow!("reading the admin key: {e:?}"))?.id;
         let mut house = House {
             folder: folder.to_owned(),
+            kind,
             hubs: vec![hub],
             fleets: Vec::new(),
             project: ProjectId(0),
@@ -167,7 +190,7 @@ impl House {
         let invite = self.rest()?.post("/v1/cluster/members", json!({})).await?;
         let token = invite["token"].as_str().ok_or_else(|| anyhow!("an invitation has no token"))?;
         done(&["hub", "init", "--data", text(&data)?, "--join", token, "--listen", "127.0.0.1:0"]).await?;
-        self.hubs.push(run_hub(&data).await?);
+        self.hubs.push(run_hub(&data, self.kind).await?);
         self.settled(number).await
     }
 
@@ -367,7 +390,7 @@ impl House {
     pub async fn restart(&mut self, node: NodeId) -> Result<()> {
         let at = self.hubs.iter().position(|h| h.node == node);
         let at = at.ok_or_else(|| anyhow!("{node} is not a process of this bench"))?;
-        self.hubs[at] = run_hub(&self.hubs[at].data.clone()).await?;
+        self.hubs[at] = run_hub(&self.hubs[at].data.clone(), self.kind).await?;
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub mod replay;
 mod report;
 mod rest;
 pub mod schedule;
+pub mod writers;
 
 pub use report::Common;
 

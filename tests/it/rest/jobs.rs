@@ -144,7 +144,12 @@ async fn a_job_is_cancelled_only_as_the_caller_saw_it() {
     let stale = [("if-match", "\"j1-0\"")];
     let refused = client.send(reqwest::Method::POST, &path, &stale, Some(json!({}))).await.is(412);
     assert_eq!(refused.problem(), "stale-etag");
-    let etag = client.get(&format!("/v1/jobs/{id}")).await.header("etag").expect("a tag").to_owned();
+    // Planned and admitted it rests, for nobody is there to run it.
+    let etag = until("the job is queued", async || {
+        let seen = client.get(&format!("/v1/jobs/{id}")).await;
+        (seen.text("state") == "queued").then(|| seen.header("etag").expect("a tag").to_owned())
+    });
+    let etag = etag.await;
     client.send(reqwest::Method::POST, &path, &[("if-match", &etag)], Some(json!({}))).await.is(200);
 }
 

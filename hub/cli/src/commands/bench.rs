@@ -7,7 +7,7 @@ use crate::fail::{Failure, INTERRUPTED};
 use crate::local::signal;
 use crate::output;
 use clap::{Args, Subcommand};
-use forge_benches::{agents, dispatch, failover, fleet, limits, log, replay, schedule};
+use forge_benches::{agents, dispatch, failover, fleet, limits, log, replay, schedule, writers};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -46,6 +46,9 @@ pub enum Verb {
         writers: u32,
         #[arg(long, default_value_t = 10.0)]
         seconds: f64,
+        /// Writers have a process of their own, which reaches the leader as another node does
+        #[arg(long)]
+        apart: bool,
         #[command(flatten)]
         kept: Kept,
     },
@@ -97,6 +100,13 @@ pub struct Fleet {
     slots: u32,
 }
 
+/// A hub with writers, for a bench that started it.
+#[derive(Args)]
+pub struct WritingHub {
+    #[arg(long)]
+    data: PathBuf,
+}
+
 pub fn run(global: &Global, verb: Verb) -> Done {
     let body = block(async {
         let ended = signal::ended().map_err(anyhow::Error::from)?;
@@ -119,9 +129,9 @@ async fn measure(verb: Verb) -> anyhow::Result<Value> {
             let (nodes, agents) = (usize::from(nodes), agents as usize);
             dispatch::run(&dispatch::Dispatch { nodes, agents, slots, shards, data: kept.data }).await
         }
-        Verb::Log { nodes, writers, seconds, kept } => {
+        Verb::Log { nodes, writers, seconds, apart, kept } => {
             let (nodes, writers) = (usize::from(nodes), writers as usize);
-            log::run(&log::LogBench { nodes, writers, seconds, data: kept.data }).await
+            log::run(&log::LogBench { nodes, writers, seconds, apart, data: kept.data }).await
         }
         Verb::Replay { file, shards, kept } => replay::run(&replay::Replay { file, shards, data: kept.data }).await,
         Verb::Agents { count, kept } => agents::run(&agents::Agents { count: count as usize, data: kept.data }).await,
@@ -150,6 +160,11 @@ fn table(body: &Value) -> String {
 
 pub fn run_fleet(fleet: &Fleet) -> Done {
     block(fleet::run(&fleet.data, fleet.count, fleet.slots))??;
+    Ok(0)
+}
+
+pub fn run_hub(hub: &WritingHub) -> Done {
+    block(writers::run(&hub.data))??;
     Ok(0)
 }
 

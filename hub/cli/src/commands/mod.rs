@@ -46,6 +46,7 @@ pub fn run(cli: Cli) -> Done {
         Command::Agent(verb) => local::run_agent(&global, verb),
         Command::Bench(verb) => bench::run(&global, verb),
         Command::BenchAgents(fleet) => bench::run_fleet(&fleet),
+        Command::BenchHub(hub) => bench::run_hub(&hub),
         Command::BenchEcho => bench::run_echo(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "forge", &mut anstream::stdout());
@@ -81,6 +82,7 @@ async fn talk(global: Global, command: Command) -> Done {
         | Command::Demo(_)
         | Command::Bench(_)
         | Command::BenchAgents(_)
+        | Command::BenchHub(_)
         | Command::BenchEcho
         | Command::Hub(_)
         | Command::Agent(_) => unreachable!("handled without a client"),
