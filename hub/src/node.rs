@@ -9,6 +9,7 @@ use crate::handle::Hub;
 use crate::join::{self, House};
 use crate::lane::OrderLane;
 use crate::metrics::Metrics;
+use crate::peers;
 use crate::rest::{self, RestCa, ServeError, TlsError};
 use forge_event::{Addresses, NodeId, NodeMoved};
 use forge_log::network::identity::{Identity, IdentityError};
@@ -86,6 +87,8 @@ impl Node {
         let opening = open(node, folder.to_owned(), file.clone(), identity, stop.clone());
         let (transport, started) = lane.run(opening).await.map_err(NodeError::Thread)??;
         let core::Core { hub, mut tasks, joiners } = started;
+        hub.lies_in(folder.join(LOG_FOLDER));
+        tasks.spawn(peers::acquaint(hub.clone(), stop.clone()));
         let ca = RestCa::load(folder)?;
         tasks.spawn(serve_joiners(hub.clone(), joiners, &file, &ca));
         let mut listen = file.listen;

@@ -1,8 +1,7 @@
 //! `forge cluster …`.
 
 use super::{Done, Session, confirm};
-use crate::client::{Ask, Client};
-use crate::contexts;
+use crate::client::Ask;
 use crate::fail::Failure;
 use crate::output::{self, column, state, text, wide};
 use clap::Subcommand;
@@ -77,8 +76,11 @@ async fn status(session: &Session, local: bool) -> Done {
         column("ROLE", |m| text(&m["role"])),
         column("STATE", |m| state(&m["state"])),
         column("LAG", |m| text(&m["lag"])),
-        column("HEARD ms", |m| text(&m["heard_ms"])),
+        column("RTT ms", |m| text(&m["rtt_ms"])),
+        column("DISK FREE", |m| disk(&m["disk_free"])),
+        column("VERSION", |m| text(&m["version"])),
         column("ADDRESS", |m| text(&m["addr"])),
+        wide("HEARD ms", |m| text(&m["heard_ms"])),
         wide("AGENTS", |m| text(&m["agents"])),
         wide("PEERS", |m| text(&m["peers"])),
         wide("LAST LOG", |m| text(&m["last_log"])),
@@ -86,6 +88,10 @@ async fn status(session: &Session, local: bool) -> Done {
     ];
     output::list(session.global.output, &json!({"data": body["members"]}), &columns);
     Ok(0)
+}
+
+fn disk(bytes: &Value) -> String {
+    bytes.as_u64().map_or_else(|| "—".into(), |bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)))
 }
 
 async fn invite(session: &Session, ttl: &str) -> Done {
@@ -99,16 +105,8 @@ async fn remove(session: &Session, node: &str) -> Result<Value, Failure> {
     session.client.json(Ask::delete(format!("/v1/cluster/members/{node}"))).await
 }
 
-/// Only the leader can hand over, so it is looked up and asked itself.
+/// Any node passes it on to the leader.
 async fn transfer(session: &Session, node: &str) -> Result<Value, Failure> {
-    let cluster = session.client.json(Ask::get("/v1/cluster")).await?;
-    let leader = cluster["leader"].as_str().unwrap_or_default();
-    let members = cluster["members"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let address = members.iter().find(|m| m["id"] == leader).and_then(|m| m["addr"].as_str()).unwrap_or_default();
-    let (name, mut context) = contexts::resolve(&session.global)?;
-    let scheme = session.client.urls().first().and_then(|u| u.split_once("://")).map_or("http", |(s, _)| s);
-    context.urls.insert(0, format!("{scheme}://{address}"));
-    let client = Client::new(name, context, None, session.global.verbose)?;
     let ask = Ask::post("/v1/cluster/leader/transfer", json!({"node": node})).waiting(Duration::from_secs(5));
-    client.json(ask).await
+    session.client.json(ask).await
 }
