@@ -133,6 +133,9 @@ async fn a_lost_node_is_replaced_and_the_cluster_bears_the_next_loss() {
     let mut house = House::of_three().await;
     let lost = house.follower().await;
     house.kill(&lost).await;
+    let two = house.running();
+    let risky = house.client_of(&two[0]).delete(&format!("/v1/cluster/members/{}", two[1])).await;
+    assert_eq!(risky.is(409).problem(), "quorum-at-risk", "one of the two that are left would be alone");
     house.client().delete(&format!("/v1/cluster/members/{lost}")).await.is(200);
     let new = house.grow().await;
     assert_ne!(new, lost, "a node's id is not used twice");

@@ -1,9 +1,9 @@
 //! The cluster: status, members, leader.
 
-use super::answer::{self, Answered};
+use super::answer::{self, Answered, Refused};
 use super::call::Call;
 use crate::handle::Hub;
-use crate::peers::{Card, TransferError};
+use crate::peers::{Card, TransferError, card_of};
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -18,6 +18,7 @@ use forge_projections::World;
 use forge_projections::cluster::Node;
 use forge_protocol::message::Secret;
 use forge_protocol::token::{Token, TokenKind};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -129,7 +130,8 @@ pub async fn invite(call: Call, body: Body) -> Answered {
 }
 
 /// Removes a node from the cluster, for good.
-#[utoipa::path(delete, path = "/v1/cluster/members/{id}", operation_id = "removeNode", tag = "cluster", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/cluster/members/{id}", operation_id = "removeNode", tag = "cluster",
+    params(("id" = String, Path), ("force_i_understand" = Option<bool>, Query, description = "Even if no quorum is left")),
     responses((status = 200, description = "Removed; Raft's membership follows"), (status = "4XX", body = ProblemBody),
         (status = "5XX", body = ProblemBody)),
     security(("key" = ["cluster:admin"])))]
@@ -141,9 +143,33 @@ pub async fn remove(call: Call, Path(id): Path<String>) -> Answered {
     let removed = call.rest.hub().read(|w| w.cluster.nodes.get(&node).map(|n| n.removed)).ok_or_else(missing)?;
     let mut index = *call.rest.hub().applied().borrow();
     if !removed {
+        if call.query("force_i_understand") != Some("true") {
+            keeps_quorum(&call, node).await?;
+        }
         index = call.commit(&Value::Null, NodeRemoved { node }).await?.index.max(index);
     }
     Ok(answer::at(answer::json(StatusCode::OK, &json!({"id": node.to_string(), "removed": true})), index))
+}
+
+/// # Errors
+/// 409 if fewer voters than a majority would answer without this one.
+async fn keeps_quorum(call: &Call, node: NodeId) -> Result<(), Refused> {
+    let hub = call.rest.hub();
+    let voters = hub.log().status().members.into_iter().filter(|m| m.voter).map(|m| m.node);
+    let voters: Vec<NodeId> = voters.collect();
+    if !voters.contains(&node) {
+        return Ok(());
+    }
+    let others: Vec<NodeId> = voters.into_iter().filter(|voter| *voter != node).collect();
+    let asked = others.iter().map(async |other| *other == hub.node() || card_of(hub, *other).await.is_ok());
+    let healthy = join_all(asked).await.into_iter().filter(|answers| *answers).count();
+    let needed = others.len() / 2 + 1;
+    if healthy >= needed {
+        return Ok(());
+    }
+    let left = others.len();
+    let detail = format!("without {node}, {healthy} of {left} voters would answer; {needed} are needed");
+    Err(Problem::new(Code::QuorumAtRisk, detail).with_fix("bring another node back, or add one, first").into())
 }
 
 /// Hands leadership to another node.
@@ -157,7 +183,7 @@ pub async fn transfer(call: Call, body: Body) -> Answered {
     let node = requests::transfer(&body)?;
     let hub = call.rest.hub();
     if !hub.read(|w| w.cluster.members().any(|(id, n)| id == node && n.voter)) {
-        return Err(super::answer::Refused::from(Problem::not_found(format!("voter {node}"))).blame("node"));
+        return Err(Refused::from(Problem::not_found(format!("voter {node}"))).blame("node"));
     }
     if hub.leader() != Some(node) {
         hub.transfer(node).await.map_err(|e| refused(node, e))?;

@@ -1,7 +1,7 @@
 //! `forge cluster …`.
 
 use super::{Done, Session, confirm};
-use crate::client::Ask;
+use crate::client::{Ask, path};
 use crate::fail::Failure;
 use crate::output::{self, column, state, text, wide};
 use clap::Subcommand;
@@ -26,7 +26,12 @@ pub enum Verb {
         ttl: String,
     },
     /// Remove a node, for good
-    Remove { node: String },
+    Remove {
+        node: String,
+        /// Even if no quorum is left
+        #[arg(long)]
+        force_i_understand: bool,
+    },
     /// Hand leadership to a node
     Transfer { node: String },
     /// Remove a lost node and give a token for its replacement
@@ -37,9 +42,9 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
     match verb {
         Verb::Status { local } => status(session, local).await,
         Verb::Add { ttl } => invite(session, &ttl).await,
-        Verb::Remove { node } => {
+        Verb::Remove { node, force_i_understand } => {
             confirm(session.global.yes, &format!("Remove {node} from the cluster"))?;
-            let body = remove(session, &node).await?;
+            let body = remove(session, &node, force_i_understand).await?;
             output::object(session.global.output, &body, &[column("removed", |b| text(&b["id"]))]);
             Ok(0)
         }
@@ -50,7 +55,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
         }
         Verb::Replace { node } => {
             confirm(session.global.yes, &format!("Remove {node} and replace it"))?;
-            remove(session, &node).await?;
+            remove(session, &node, false).await?;
             invite(session, "1h").await
         }
     }
@@ -101,8 +106,10 @@ async fn invite(session: &Session, ttl: &str) -> Done {
     Ok(0)
 }
 
-async fn remove(session: &Session, node: &str) -> Result<Value, Failure> {
-    session.client.json(Ask::delete(format!("/v1/cluster/members/{node}"))).await
+async fn remove(session: &Session, node: &str, force: bool) -> Result<Value, Failure> {
+    let force = force.then(|| "true".into());
+    let path = path(&format!("/v1/cluster/members/{node}"), &[("force_i_understand", force)]);
+    session.client.json(Ask::delete(path)).await
 }
 
 /// Any node passes it on to the leader.
