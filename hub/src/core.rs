@@ -72,6 +72,7 @@ pub fn start(parts: Parts) -> Core {
         families,
         metrics: metrics.clone(),
         requests: waiting,
+        transport: transport.clone(),
         stop: stop.clone(),
     };
     tasks.spawn(sequencer::run(driven));

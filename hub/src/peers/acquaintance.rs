@@ -37,7 +37,8 @@ pub async fn run(hub: Hub, stop: CancellationToken) {
     loop {
         let members: Vec<NodeId> = hub.read(|w| w.cluster.members().map(|(node, _)| node).collect());
         let others = members.iter().filter(|node| **node != hub.node());
-        let asked = others.map(async |node| card_of(&hub, *node).await.ok().map(|seen| (*node, seen)));
+        let asked =
+            others.map(async |node| card_of(hub.transport(), hub.clock(), *node).await.ok().map(|seen| (*node, seen)));
         let round = async {
             let cards = join_all(asked).await.into_iter().flatten().collect();
             hub.acquaintances().keep(cards, &members);

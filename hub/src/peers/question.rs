@@ -1,6 +1,7 @@
 //! What nodes ask each other besides commands: one question a link, answered by the node asked alone.
 
 use super::Purpose;
+use crate::clock::Clock;
 use crate::handle::Hub;
 use bytes::Bytes;
 use forge_event::{NodeId, Timestamp};
@@ -109,9 +110,9 @@ async fn exchange(mut link: Link, question: Question) -> io::Result<Reply> {
 ///
 /// # Errors
 /// If it does not answer in time.
-pub async fn card_of(hub: &Hub, node: NodeId) -> Result<Seen, Silence> {
-    let sent = hub.clock().now();
-    let (reply, rtt) = ask(hub.transport(), node, Question::Card).await?;
+pub async fn card_of(transport: &Arc<dyn Transport>, clock: &Clock, node: NodeId) -> Result<Seen, Silence> {
+    let sent = clock.now();
+    let (reply, rtt) = ask(transport, node, Question::Card).await?;
     let Reply::Card(card) = reply else { return Err(Silence { asked: true }) };
     let here = sent.0.saturating_add(rtt.as_millis() as u64 / 2);
     let ahead_ms = i64::try_from(card.wall.0).unwrap_or(i64::MAX).saturating_sub_unsigned(here);

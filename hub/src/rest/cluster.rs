@@ -161,7 +161,9 @@ async fn keeps_quorum(call: &Call, node: NodeId) -> Result<(), Refused> {
         return Ok(());
     }
     let others: Vec<NodeId> = voters.into_iter().filter(|voter| *voter != node).collect();
-    let asked = others.iter().map(async |other| *other == hub.node() || card_of(hub, *other).await.is_ok());
+    let asked = others
+        .iter()
+        .map(async |other| *other == hub.node() || card_of(hub.transport(), hub.clock(), *other).await.is_ok());
     let healthy = join_all(asked).await.into_iter().filter(|answers| *answers).count();
     let needed = others.len() / 2 + 1;
     if healthy >= needed {
