@@ -4,13 +4,14 @@ use crate::clock::Clock;
 use crate::committed::CommittedWorld;
 use crate::handle::{Hub, Inner};
 use crate::metrics::Metrics;
+use crate::peers::Acquaintances;
 use crate::{peers, reactor, sequencer, upkeep};
 use forge_adapters::Registry;
 use forge_event::NodeId;
 use forge_log::Log;
 use forge_log::network::identity::Identity;
 use forge_log::network::{Inbox, Incoming, Lane, Peer, Transport};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +54,7 @@ pub fn start(parts: Parts) -> Core {
     let Parts { node, identity, log, committed, clock, metrics, transport, inbox, offload, stop } = parts;
     let mut tasks = JoinSet::new();
     let (requests, waiting) = mpsc::channel(sequencer::COMMANDS_WAITING_MAX);
-    let (forwarder, forwarding) = peers::forwarder(transport);
+    let (forwarder, forwarding) = peers::forwarder(transport.clone());
     // Handles outlive the core, so the forwarder's own end would never come.
     let stopped = stop.clone();
     tasks.spawn(async move {
@@ -71,11 +72,25 @@ pub fn start(parts: Parts) -> Core {
         families,
         metrics: metrics.clone(),
         requests: waiting,
+        transport: transport.clone(),
         stop: stop.clone(),
     };
     tasks.spawn(sequencer::run(driven));
-    let hub =
-        Hub::new(Inner { node, identity, log, committed, clock, metrics, families, requests, forwarder, offload });
+    let hub = Hub::new(Inner {
+        node,
+        identity,
+        log,
+        committed,
+        clock,
+        metrics,
+        families,
+        requests,
+        forwarder,
+        transport,
+        acquaintances: Acquaintances::default(),
+        folder: OnceLock::new(),
+        offload,
+    });
     tasks.spawn(reactor::run(hub.clone(), stop.clone()));
     tasks.spawn(upkeep::run(hub.clone(), stop.clone()));
     let (strangers, joiners) = mpsc::channel(LINKS_MAX);

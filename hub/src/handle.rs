@@ -4,13 +4,16 @@ use crate::clock::Clock;
 use crate::committed::CommittedWorld;
 use crate::core::Offload;
 use crate::metrics::Metrics;
-use crate::peers::Forwarder;
+use crate::peers::{self, Acquaintances, Card, Forwarder, Question, TransferError};
 use crate::sequencer::{Answer, Numbered, Reply, Request};
 use forge_event::{Digest, EventIndex, NodeId, Term};
+use forge_log::files::{Files, RealFiles};
+use forge_log::network::Transport;
 use forge_log::network::identity::Identity;
 use forge_log::{CommittedTurn, Log, NotReady};
 use forge_projections::{Command, CommandError, Committed, Families, World};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -20,6 +23,8 @@ use tokio::time::{Instant, timeout_at};
 pub const COMMAND_WAIT: Duration = Duration::from_secs(10);
 /// A linearizable read waits this long for its barrier.
 pub const BARRIER_WAIT: Duration = Duration::from_secs(5);
+/// Asking for a transfer waits this long for a leader.
+const TRANSFER_ASK: Duration = Duration::from_secs(3);
 /// Between two tries to find a leader.
 const LEADER_RETRY: Duration = Duration::from_millis(25);
 
@@ -37,6 +42,10 @@ pub(crate) struct Inner {
     pub families: &'static dyn Families,
     pub requests: mpsc::Sender<Request>,
     pub forwarder: Forwarder,
+    pub transport: Arc<dyn Transport>,
+    pub acquaintances: Acquaintances,
+    /// Where the log lies, if on a disk.
+    pub folder: OnceLock<PathBuf>,
     pub offload: Offload,
 }
 
@@ -93,6 +102,64 @@ impl Hub {
         if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = refused {
             request.reply.send(Err(CommandError::Overloaded));
         }
+    }
+
+    /// Hands leadership to a voter, whoever leads now; `Ok` once the leader was asked to.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub async fn transfer(&self, to: NodeId) -> Result<(), TransferError> {
+        let deadline = Instant::now() + TRANSFER_ASK;
+        loop {
+            let asked = self.transfer_once(to).await;
+            if asked != Err(TransferError::NoLeader) || Instant::now() + LEADER_RETRY >= deadline {
+                return asked;
+            }
+            tokio::time::sleep(LEADER_RETRY).await;
+        }
+    }
+
+    async fn transfer_once(&self, to: NodeId) -> Result<(), TransferError> {
+        match self.leader() {
+            Some(leader) if leader == self.0.node => self.transfer_here(to).await,
+            Some(leader) => match peers::ask(&self.0.transport, leader, Question::Transfer { to }).await {
+                Ok((peers::Reply::Transfer(answer), _)) => answer,
+                Ok(_) => Err(TransferError::Unknown),
+                Err(silence) if silence.asked => Err(TransferError::Unknown),
+                Err(_) => Err(TransferError::NoLeader),
+            },
+            None => Err(TransferError::NoLeader),
+        }
+    }
+
+    /// The same, where this node leads.
+    pub(crate) async fn transfer_here(&self, to: NodeId) -> Result<(), TransferError> {
+        self.0.log.transfer(to).await.map_err(TransferError::from)
+    }
+
+    /// What this node says of itself.
+    pub fn card(&self) -> Card {
+        let disk = self.0.folder.get().map(|folder| RealFiles::new(folder.clone()));
+        Card {
+            version: env!("CARGO_PKG_VERSION").into(),
+            disk_free_bytes: disk.and_then(|disk| disk.free_bytes().ok()),
+            wall: self.0.clock.now(),
+        }
+    }
+
+    /// Says where this node's log lies.
+    pub(crate) fn lies_in(&self, folder: PathBuf) {
+        // A node has one folder for its life.
+        let _ = self.0.folder.set(folder);
+    }
+
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.0.transport
+    }
+
+    /// What this node knows of the others.
+    pub fn acquaintances(&self) -> &Acquaintances {
+        &self.0.acquaintances
     }
 
     /// Runs a short query on this node's committed state.

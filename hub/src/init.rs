@@ -18,6 +18,8 @@ use forge_log::{Log, Options};
 use forge_log::{OpenError, RaftLog};
 use forge_protocol::token::{Token, TokenKind};
 use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -98,6 +100,7 @@ impl Directory for Alone {
 /// # Errors
 /// [`InitError`].
 pub async fn found(folder: &Path, cluster_name: &str, settings: Settings) -> Result<Founded, InitError> {
+    let scaffold = Scaffold::new(folder)?;
     let (identity, clock) = (prepare(folder)?, Clock::system());
     let file = NodeFile {
         node: NodeId(1).to_string(),
@@ -126,6 +129,7 @@ pub async fn found(folder: &Path, cluster_name: &str, settings: Settings) -> Res
     let admin_key = key::compose("admin", id, &secret);
     private(&folder.join(ADMIN_KEY_FILE), format!("{admin_key}\n").as_bytes())?;
     file.save(folder)?;
+    scaffold.keep();
     let cluster = committed.read(|w| w.genesis);
     Ok(Founded { cluster, node: NodeId(1), admin_key, ca_pem: ca.certificate_pem().to_owned() })
 }
@@ -138,6 +142,7 @@ pub async fn join(folder: &Path, token: &Token, settings: Settings) -> Result<No
     if token.kind != TokenKind::Node {
         return Err(InitError::WrongToken);
     }
+    let scaffold = Scaffold::new(folder)?;
     let (identity, clock) = (Arc::new(prepare(folder)?), Clock::system());
     let mut file = NodeFile {
         node: String::new(),
@@ -168,6 +173,7 @@ pub async fn join(folder: &Path, token: &Token, settings: Settings) -> Result<No
                 file.seeds = welcome.members.iter().filter(|m| m.node != welcome.node).map(seed).collect();
                 RestCa::from_pem(welcome.ca_pem, welcome.ca_key_pem).save(folder)?;
                 file.save(folder)?;
+                scaffold.keep();
                 transport.close();
                 return Ok(welcome.node);
             }
@@ -182,11 +188,56 @@ fn seed(member: &join::Member) -> Seed {
     Seed { node: member.node.to_string(), peers: member.peers.clone(), public_key: hex(&member.public_key) }
 }
 
+/// A folder in the making: what was put there goes again, unless it is kept.
+struct Scaffold {
+    folder: PathBuf,
+    /// What lay there before.
+    before: BTreeSet<OsString>,
+    /// Folders that are new, deepest first.
+    made: Vec<PathBuf>,
+    keep: bool,
+}
+
+impl Scaffold {
+    /// # Errors
+    /// If the folder holds a node, or cannot be looked at.
+    fn new(folder: &Path) -> Result<Scaffold, InitError> {
+        if NodeFile::path(folder).exists() || folder.join(LOG_FOLDER).exists() {
+            return Err(InitError::Taken(folder.to_owned()));
+        }
+        let missing = |f: &&Path| !f.as_os_str().is_empty() && !f.exists();
+        let made = folder.ancestors().take_while(missing).map(Path::to_owned).collect();
+        let before = match std::fs::read_dir(folder) {
+            Ok(entries) => entries.flatten().map(|entry| entry.file_name()).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(source) => return Err(InitError::File { path: folder.to_owned(), source }),
+        };
+        Ok(Scaffold { folder: folder.to_owned(), before, made, keep: false })
+    }
+
+    fn keep(mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Scaffold {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| !self.before.contains(&entry.file_name())) {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let _ = if is_folder { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
+        }
+        for folder in &self.made {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
 /// An empty folder with an identity in it.
 fn prepare(folder: &Path) -> Result<Identity, InitError> {
-    if NodeFile::path(folder).exists() || folder.join(LOG_FOLDER).exists() {
-        return Err(InitError::Taken(folder.to_owned()));
-    }
     let log = folder.join(LOG_FOLDER);
     std::fs::create_dir_all(&log).map_err(|source| InitError::File { path: log, source })?;
     let identity = Identity::generate()?;

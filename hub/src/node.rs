@@ -9,11 +9,12 @@ use crate::handle::Hub;
 use crate::join::{self, House};
 use crate::lane::OrderLane;
 use crate::metrics::Metrics;
+use crate::peers;
 use crate::rest::{self, RestCa, ServeError, TlsError};
 use forge_event::{Addresses, NodeId, NodeMoved};
 use forge_log::network::identity::{Identity, IdentityError};
 use forge_log::network::quic::QuicTransport;
-use forge_log::{Fault, Options};
+use forge_log::{Fault, Log, Options};
 use forge_log::{OpenError, RaftLog};
 use forge_projections::Command;
 use std::io;
@@ -86,6 +87,8 @@ impl Node {
         let opening = open(node, folder.to_owned(), file.clone(), identity, stop.clone());
         let (transport, started) = lane.run(opening).await.map_err(NodeError::Thread)??;
         let core::Core { hub, mut tasks, joiners } = started;
+        hub.lies_in(folder.join(LOG_FOLDER));
+        tasks.spawn(peers::acquaint(hub.clone(), stop.clone()));
         let ca = RestCa::load(folder)?;
         tasks.spawn(serve_joiners(hub.clone(), joiners, &file, &ca));
         let mut listen = file.listen;
@@ -144,9 +147,10 @@ async fn open(
     stop: CancellationToken,
 ) -> Result<(Arc<QuicTransport>, core::Core), NodeError> {
     let committed = Arc::new(CommittedWorld::default());
-    let directory = Arc::new(Nodes { committed: committed.clone(), told: told(&file) });
+    let directory = Arc::new(Nodes::new(committed.clone(), told(&file)));
     let bad = |source| NodeError::Listen { what: "peers", address: file.listen.peers, source };
-    let (transport, inbox) = QuicTransport::bind(identity.clone(), file.listen.peers, directory).map_err(bad)?;
+    let (transport, inbox) =
+        QuicTransport::bind(identity.clone(), file.listen.peers, directory.clone()).map_err(bad)?;
     let metrics = Arc::new(Metrics::default());
     let mut options = Options::production(node, folder.join(LOG_FOLDER));
     options.on_fsync = Some({
@@ -158,6 +162,8 @@ async fn open(
     });
     let opened = RaftLog::start_here(options, committed.clone(), transport.clone(), inbox).await;
     let (log, inbox) = opened.map_err(|source| NodeError::Log { folder, source })?;
+    let log: Arc<dyn Log> = log;
+    directory.carry(&log);
     let parts = Parts {
         node,
         identity,

@@ -51,12 +51,20 @@ fn measure(hub: &Hub, counted: &mut Head) {
 
 /// Makes Raft's members what the node events say.
 async fn settle_members(hub: &Hub, status: &Status) {
-    if status.changing {
-        return;
-    }
     let log: &Arc<dyn Log> = hub.log();
     let wanted: Vec<(NodeId, String, bool)> =
         hub.read(|w| w.cluster.members().map(|(id, n)| (id, n.addresses.peers.clone(), n.voter)).collect());
+    if status.changing {
+        // Changes are awaited below, so this one was begun by an earlier leader, or is known to nobody any more.
+        let votes = |node: NodeId| status.members.iter().any(|m| m.node == node && m.voter);
+        let stays = wanted.iter().map(|(node, ..)| *node).find(|node| votes(*node));
+        if let Some(node) = stays
+            && let Err(error) = log.promote(node).await
+        {
+            debug!(%node, %error, "a change of the log's members did not end yet");
+        }
+        return;
+    }
     for (node, address, voter) in &wanted {
         let member = status.members.iter().find(|m| m.node == *node);
         let changed = match member {

@@ -197,7 +197,7 @@ pub trait Log: Send + Sync + 'static {
     /// Adds a learner, or gives a member another address; idempotent.
     fn add_learner(&self, node: NodeId, address: String) -> BoxFuture<'static, Result<(), MembershipError>>;
 
-    /// Makes a learner a voter; idempotent.
+    /// Makes a learner a voter; idempotent. For a voter it ends a change that an earlier leader began and did not end.
     fn promote(&self, node: NodeId) -> BoxFuture<'static, Result<(), MembershipError>>;
 
     /// Removes a member of either kind; idempotent.

@@ -65,6 +65,11 @@ pub trait Family: Sync + Send + Debug {
     /// Cuts the work into shards. `spec` is a [`CheckedSpec::spec`] of this version.
     fn plan(&self, spec: &[u8], hints: PlanHints) -> Plan;
 
+    /// About how long a shard of this plan takes on one core. For estimates only, never for decisions. Units: nanoseconds.
+    fn shard_cost_ns(&self, _spec: &[u8], _plan: &Plan) -> u64 {
+        1_000_000
+    }
+
     /// What an agent is given for a shard: self-contained bytes for the executor of this kind and version.
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8>;
 

@@ -1,6 +1,7 @@
 //! Clusters: growing, handing over, losing and replacing nodes.
 
 use forge_tests::*;
+use futures::StreamExt;
 use serde_json::json;
 
 /// The state of a node at or behind an index: (index, digest).
@@ -62,6 +63,7 @@ async fn a_used_node_token_admits_nobody_else() {
     let place = house.place();
     let (code, _) = Child::run(&["join", &place, &token]).await;
     assert_ne!(code, 0);
+    assert!(!std::path::Path::new(&place).exists(), "a refused join leaves nothing");
     let members = house.client().get("/v1/cluster").await.is(200).json()["members"].clone();
     assert_eq!(members.as_array().map(Vec::len), Some(2));
 }
@@ -94,11 +96,15 @@ async fn leadership_is_handed_over_and_work_goes_on() {
     let mut house = House::of_three().await;
     house.agents(2, 2).await;
     let job = Job::submit(&house.client(), null(400, 2000)).await;
-    for _ in 0..3 {
+    for round in 0..3 {
         let (leader, next) = (house.leader().await, house.follower().await);
+        // Whoever is asked: the one that hands over, the one that takes over, the third.
+        let third = house.running().into_iter().find(|n| *n != leader && *n != next).expect("there are three");
+        let asked = [&leader, &next, &third][round];
         let term = house.client().get("/v1/cluster").await.json()["term"].as_u64();
         let body = json!({"node": next});
-        house.client_of(&leader).post("/v1/cluster/leader/transfer", body).await.is(200);
+        let handed = house.client_of(asked).post("/v1/cluster/leader/transfer", body).await.is(200);
+        assert_eq!((handed.text("leader"), handed.header("forge-node")), (next.clone(), Some(&**asked)));
         let cluster = house.client_of(&next).get("/v1/cluster").await.is(200).json();
         assert_eq!(cluster["leader"], next.as_str());
         assert!(cluster["term"].as_u64() > term);
@@ -127,6 +133,9 @@ async fn a_lost_node_is_replaced_and_the_cluster_bears_the_next_loss() {
     let mut house = House::of_three().await;
     let lost = house.follower().await;
     house.kill(&lost).await;
+    let two = house.running();
+    let risky = house.client_of(&two[0]).delete(&format!("/v1/cluster/members/{}", two[1])).await;
+    assert_eq!(risky.is(409).problem(), "quorum-at-risk", "one of the two that are left would be alone");
     house.client().delete(&format!("/v1/cluster/members/{lost}")).await.is(200);
     let new = house.grow().await;
     assert_ne!(new, lost, "a node's id is not used twice");
@@ -160,6 +169,46 @@ async fn without_a_majority_writes_are_refused_and_local_reads_go_on() {
     let (refused, unread) = tokio::join!(client.post("/v1/projects", json!({"name": "y"})), client.get("/v1/projects"));
     assert!(matches!((refused.status, refused.problem().as_str()), (503, "no-leader") | (504, "outcome-unknown")));
     assert_eq!(unread.is(503).problem(), "no-leader");
+}
+
+#[tokio::test]
+async fn a_write_that_loses_its_majority_on_the_way_is_unknown_and_is_settled_by_its_key() {
+    let mut house = House::of_three().await;
+    let leader = house.leader().await;
+    let client = house.client_of(&leader);
+    let others: Vec<String> = house.running().into_iter().filter(|n| *n != leader).collect();
+    let post = async |at: usize| {
+        let (path, key) = ("/v1/projects", format!("write-{at}"));
+        (at, client.post_once(path, &key, json!({"name": format!("x{at}")})).await)
+    };
+    // One after the other, so that some are under way when the majority goes.
+    let writes = async {
+        let mut under_way = futures::stream::iter(0..).map(post).buffer_unordered(8);
+        while let Some((at, answer)) = under_way.next().await {
+            match answer.status {
+                201 => {}
+                503 => assert_eq!(answer.problem(), "no-leader"),
+                _ => return (at, answer),
+            }
+        }
+        unreachable!("writes are endless")
+    };
+    let killed = async {
+        for node in &others {
+            house.kill(node).await;
+        }
+    };
+    let ((at, unknown), ()) = tokio::join!(writes, killed);
+    assert_eq!(unknown.clone().is(504).problem(), "outcome-unknown");
+    assert_eq!(unknown.json()["outcome"], "unknown");
+    for node in &others {
+        house.restart(node).await;
+    }
+    house.leader().await;
+    let (path, key) = ("/v1/projects", format!("write-{at}"));
+    house.client().post_until_answered(path, &key, json!({"name": format!("x{at}")})).await.is(201);
+    let page = house.client().get(&format!("/v1/projects?name=x{at}")).await.is(200).json();
+    assert_eq!(page["data"].as_array().map(Vec::len), Some(1), "applied once, whatever became of the first try");
 }
 
 #[tokio::test]

@@ -267,3 +267,25 @@ fn rewritten(log: &[u8]) {
         assert_eq!((fault.code, fault.index.0), (FaultCode::DecisionDiffers, index), "{what}: {fault:?}");
     }
 }
+
+#[tokio::test]
+async fn a_log_out_of_order_or_of_a_later_program_is_refused_by_name() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/log.forge");
+    let log = std::fs::read(golden).expect("the golden log is checked in");
+    let code = |log: &[u8]| {
+        let fault = verify(log).fault.expect("it is noticed");
+        (fault.code.name(), fault.turn)
+    };
+    let places = frames(&log);
+    let ((third, end), (fourth, fourth_end)) = (places[2], places[3]);
+    let swapped = [&log[..third], &log[fourth..fourth_end], &log[third..end], &log[fourth_end..]].concat();
+    assert_eq!(code(&swapped), ("chain", 3));
+    // Every hash fits, but the turn was decided by rules that this program does not have.
+    let (header, mut later) = turns(&log);
+    later[4].policy = PolicyVersion(later[4].policy.0 + 1);
+    assert_eq!(code(&forged(header, later)), ("unknown-event", 5));
+    // The clock of the log never goes back.
+    let (header, mut earlier) = turns(&log);
+    earlier[5].at = Timestamp(earlier[4].at.0 - 1);
+    assert_eq!(code(&forged(header, earlier)), ("chain", 6));
+}

@@ -16,8 +16,9 @@ async fn a_token_makes_one_agent() {
     let token = house.agent_token(&provider).await;
     let (code, agent, _) = house.enrol(&token).await;
     assert_eq!((code, agent["provider"].as_str()), (0, Some(&*provider)));
-    let (code, refused, _) = house.enrol(&token).await;
+    let (code, refused, place) = house.enrol(&token).await;
     assert_eq!((code, refused["code"].as_str()), (6, Some("enrolment-spent")));
+    assert!(!Path::new(&place).exists(), "a refused enrolment leaves nothing");
     let shown = house.client().get("/v1/agents").await.is(200).json();
     assert_eq!(shown["data"].as_array().map(Vec::len), Some(1));
 }
@@ -42,6 +43,7 @@ async fn a_hub_that_proves_another_key_than_the_pinned_one_is_not_talked_to() {
     let place = house.place();
     let enrolled = forge_agent::enrol(&token.encode(), Path::new(&place)).await;
     assert!(matches!(enrolled, Err(forge_agent::EnrolError::Unreachable(_))), "{enrolled:?}");
+    assert!(!Path::new(&place).exists(), "nobody was asked, so nothing is kept");
     assert_eq!(house.client().get("/v1/agents").await.json()["data"], json!([]));
 }
 

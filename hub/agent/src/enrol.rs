@@ -2,6 +2,7 @@
 
 use crate::fleet::{DialError, Fleet};
 use crate::identity::{AgentKey, KeyError};
+use crate::started::Started;
 use crate::store::{KEY_FILE, StoreError, Stored};
 use crate::tls::{Dialer, TlsError};
 use forge_event::{AgentId, ProviderId, seal};
@@ -63,7 +64,8 @@ impl EnrolError {
 
 /// Makes a key pair in `data`, spends `token` with it and saves who the agent is.
 ///
-/// May be repeated after a failure: the same folder then proves the same key, for which the hub gives the same agent.
+/// A refusal leaves nothing behind. Where an answer was lost the key stays: a repetition with the same folder proves
+/// the same key, for which the hub gives the same agent.
 ///
 /// # Errors
 /// [`EnrolError`].
@@ -81,7 +83,7 @@ pub(crate) async fn run(fleet: &Fleet, token: &str, data: &Path) -> Result<Enrol
         Err(StoreError::NotEnrolled { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    std::fs::create_dir_all(data).map_err(|source| EnrolError::Folder { path: data.into(), source })?;
+    let started = Started::new(data).map_err(|source| EnrolError::Folder { path: data.into(), source })?;
     let path = data.join(KEY_FILE);
     let key = if path.exists() {
         AgentKey::load(&path)?
@@ -90,14 +92,26 @@ pub(crate) async fn run(fleet: &Fleet, token: &str, data: &Path) -> Result<Enrol
         key.save(&path)?;
         key
     };
-    let answer = ask_all(fleet, &Dialer::new(&key)?, &token).await?;
+    let mut unsure = false;
+    let asked = ask_all(fleet, &Dialer::new(&key)?, &token, &mut unsure).await;
+    // Where an answer was lost the key may be an agent's already, and the next try must prove the same.
+    if asked.is_ok() || unsure {
+        started.keep();
+    }
+    let answer = asked?;
     let forge_protocol::Enrolled { agent, provider, cluster, hubs } = answer;
     let hubs = if hubs.is_empty() { token.hubs } else { hubs };
     Stored { agent, provider, cluster, hubs, position: 0, chain: seal::START }.save(data)?;
     Ok(Enrolled { agent, provider })
 }
 
-async fn ask_all(fleet: &Fleet, dialer: &Dialer, token: &Token) -> Result<forge_protocol::Enrolled, EnrolError> {
+/// `unsure` becomes true if a hub may have enrolled the key without our knowing.
+async fn ask_all(
+    fleet: &Fleet,
+    dialer: &Dialer,
+    token: &Token,
+    unsure: &mut bool,
+) -> Result<forge_protocol::Enrolled, EnrolError> {
     let mut last = EnrolError::Refused(EnrolRefusal::Unavailable);
     for round in 0..ROUNDS {
         if round > 0 {
@@ -107,7 +121,10 @@ async fn ask_all(fleet: &Fleet, dialer: &Dialer, token: &Token) -> Result<forge_
             match ask(fleet, dialer, token, hub).await {
                 Ok(enrolled) => return Ok(enrolled),
                 Err(error @ EnrolError::Refused(refusal)) if refusal != EnrolRefusal::Unavailable => return Err(error),
-                Err(error) => last = error,
+                Err(error) => {
+                    *unsure |= matches!(error, EnrolError::BrokenOff { .. } | EnrolError::Refused(_));
+                    last = error;
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ mod fleet;
 mod identity;
 mod pool;
 mod session;
+mod started;
 mod store;
 mod tls;
 mod work;

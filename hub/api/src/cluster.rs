@@ -19,6 +19,12 @@ pub struct Member {
     pub lag: Option<u64>,
     /// Milliseconds since its last answer to a heartbeat.
     pub heard_ms: Option<u64>,
+    /// Round trip between it and the node that answered, without the connection's set-up; null for itself.
+    pub rtt_ms: Option<f64>,
+    /// Free space where its log lies. Units: bytes.
+    pub disk_free: Option<u64>,
+    /// Of the program it runs; null while it does not answer.
+    pub version: Option<String>,
     pub agents: String,
     pub peers: String,
     /// Everything up to this index is archived and verified there.

@@ -115,11 +115,6 @@ impl Client {
         Ok(Client { name, context, http, verbose, at: 0.into(), project })
     }
 
-    /// The context's URLs.
-    pub fn urls(&self) -> &[String] {
-        &self.context.urls
-    }
-
     /// Asks until a node answers for good, or the budget is spent.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The asking side: one link to the leader, commands pipelined on it.
 
-use super::{Answered, Asked, FORWARDED_MAX, FRAME_BYTES, FRAME_COMMANDS_MAX, items};
+use super::{Answered, Asked, FORWARDED_MAX, FRAME_BYTES, FRAME_COMMANDS_MAX, Purpose, items};
 use bytes::Bytes;
 use forge_event::NodeId;
 use forge_log::network::{Lane, Link, Transport};
@@ -50,7 +50,11 @@ async fn run(transport: Arc<dyn Transport>, mut forwards: mpsc::Receiver<Forward
             return;
         };
         let to = forward.to;
-        match tokio::time::timeout(OPEN_WAIT, transport.open(to, Lane::Forward)).await {
+        let open = async {
+            let mut link = transport.open(to, Lane::Forward).await?;
+            link.send(Purpose::Commands.frame()).await.map(|()| link)
+        };
+        match tokio::time::timeout(OPEN_WAIT, open).await {
             Ok(Ok(link)) => next = talk(link, to, forward, &mut forwards).await,
             _ => drop(forward.answer.send(Err(CommandError::NoLeader))),
         }

@@ -1,13 +1,26 @@
 //! The answering side: commands of other nodes enter this node's sequencer.
 
-use super::{Answered, Asked, FORWARDED_MAX, FRAME_BYTES, FRAME_COMMANDS_MAX, items};
+use super::{Answered, Asked, FORWARDED_MAX, FRAME_BYTES, FRAME_COMMANDS_MAX, Purpose, items, question};
 use crate::handle::Hub;
 use bytes::Bytes;
 use forge_log::network::Link;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// A link says what it is for within this time.
+const FIRST_FRAME_WAIT: Duration = Duration::from_secs(5);
+
 /// Serves one link until it closes.
-pub async fn serve(hub: Hub, link: Link) {
+pub async fn serve(hub: Hub, mut link: Link) {
+    let Ok(Ok(Some(first))) = tokio::time::timeout(FIRST_FRAME_WAIT, link.recv()).await else { return };
+    match Purpose::of(&first) {
+        Some(Purpose::Commands) => commands(hub, link).await,
+        Some(Purpose::Question) => question::serve(&hub, link).await,
+        None => {}
+    }
+}
+
+async fn commands(hub: Hub, link: Link) {
     let (mut sender, mut receiver) = link.split();
     let mut running = 0;
     // Room for every answer that can be under way: none waits for another.

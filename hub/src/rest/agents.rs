@@ -20,19 +20,25 @@ const READERS: [Scope; 2] = [Scope::AgentsAdmin, Scope::ClusterAdmin];
 
 /// Lists agents.
 #[utoipa::path(get, path = "/v1/agents", operation_id = "listAgents", tag = "agents",
-    params(("state" = Option<String>, Query), ("provider" = Option<String>, Query), ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query)),
+    params(("state" = Option<String>, Query, description = "States, separated by commas"), ("provider" = Option<String>, Query),
+        ("standing" = Option<String>, Query), ("class" = Option<String>, Query), ("region" = Option<String>, Query),
+        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, body = Page<Agent>), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = ["agents:admin"])))]
 pub async fn list(call: Call) -> Answered {
     call.need(&READERS)?;
-    let cut = Cut::of(&call, &["state", "provider"], false)?;
+    let cut = Cut::of(&call, &["state", "provider", "standing", "class", "region"], false)?;
     let provider = call.parsed("provider", str::parse::<ProviderId>)?;
-    let state = call.query("state").map(String::from);
+    let (states, standings) = (call.words("state"), call.words("standing"));
+    let (class, region) = (call.query("class"), call.query("region"));
     call.show(|world| {
-        let agents = world.agents.agents.iter().filter(|(id, _)| cut.is_behind(id.0));
+        let agents = cut.walk(world.agents.agents.iter()).filter(|(id, _)| cut.is_behind(id.0));
         let agents = agents.filter(|(_, a)| provider.is_none_or(|p| a.provider == p));
+        let agents = agents.filter(|(_, a)| class.is_none_or(|c| a.capabilities.cpu_class == c));
+        let agents = agents.filter(|(_, a)| region.is_none_or(|r| a.capabilities.region == r));
         let agents = agents.map(|(id, a)| (id.0, Agent::of(*id, a)));
-        let agents = agents.filter(|(_, a)| state.as_ref().is_none_or(|s| s.split(',').any(|s| s == a.state)));
+        let agents = agents.filter(|(_, a)| states.as_ref().is_none_or(|s| s.contains(&a.state.as_str())));
+        let agents = agents.filter(|(_, a)| standings.as_ref().is_none_or(|s| s.contains(&a.standing.as_str())));
         Ok(cut.page(agents, world.head.events))
     })
     .await

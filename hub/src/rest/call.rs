@@ -14,6 +14,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// JSON bodies end here. Units: bytes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -155,6 +156,11 @@ impl Call {
         self.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
+    /// A parameter of words, separated by commas.
+    pub fn words(&self, name: &str) -> Option<Vec<&str>> {
+        self.query(name).map(|text| text.split(',').map(str::trim).collect())
+    }
+
     /// Parameters whose names begin so, without that beginning.
     pub fn query_under<'c>(&'c self, start: &'c str) -> impl Iterator<Item = (&'c str, &'c str)> + 'c {
         self.query.iter().filter_map(move |(n, v)| Some((n.strip_prefix(start)?, v.as_str())))
@@ -272,10 +278,17 @@ impl Call {
     }
 
     /// The key again, now that this node has caught up: it may have been revoked elsewhere.
-    fn still_allowed(&self) -> Result<(), Refused> {
+    pub fn still_allowed(&self) -> Result<(), Refused> {
         let now = self.rest.hub().clock().now();
         let live = self.rest.hub().read(|w| w.projects.keys.get(&self.key).is_some_and(|k| k.is_live(now.max(w.at))));
         if live { Ok(()) } else { Err(KeyFault::Ended.problem(self.key).into()) }
+    }
+
+    /// When the key ends, if it does.
+    pub fn expires_at(&self) -> Option<Instant> {
+        let now = self.rest.hub().clock().now();
+        let end = self.rest.hub().read(|w| w.projects.keys.get(&self.key).and_then(|k| k.expires_at));
+        end.and_then(|end| Instant::now().checked_add(Duration::from_millis(end.since(now).0)))
     }
 
     /// Answers a read with what `of` makes of the state.

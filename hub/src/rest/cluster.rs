@@ -1,7 +1,9 @@
 //! The cluster: status, members, leader.
 
-use super::answer::{self, Answered};
+use super::answer::{self, Answered, Refused};
 use super::call::Call;
+use crate::handle::Hub;
+use crate::peers::{Card, TransferError, card_of};
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -11,10 +13,12 @@ use forge_api::problem::ProblemBody;
 use forge_api::requests::{self, InviteRequest, TransferRequest};
 use forge_api::{Code, Problem};
 use forge_event::*;
-use forge_log::{MembershipError, Status};
+use forge_log::Status;
 use forge_projections::World;
+use forge_projections::cluster::Node;
 use forge_protocol::message::Secret;
 use forge_protocol::token::{Token, TokenKind};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -33,14 +37,15 @@ const TRANSFER: Duration = Duration::from_secs(9);
     security(("key" = ["cluster:admin"]), ("key" = ["audit:read"])))]
 pub async fn show(call: Call) -> Answered {
     call.need(&READERS)?;
-    call.show(|world| Ok(cluster(&call, world))).await
+    let own = call.rest.hub().card();
+    call.show(|world| Ok(cluster(&call, world, &own))).await
 }
 
-fn cluster(call: &Call, world: &World) -> Cluster {
+fn cluster(call: &Call, world: &World, own: &Card) -> Cluster {
     let hub = call.rest.hub();
     let status = hub.log().status();
     let leader = hub.leader();
-    let members: Vec<Member> = world.cluster.members().map(|(id, node)| member(id, node, &status, leader)).collect();
+    let members: Vec<Member> = world.cluster.members().map(|(id, node)| member(hub, own, id, node, &status)).collect();
     let voters = members.iter().filter(|m| m.role != "learner").count() as u64;
     let size = voters / 2 + 1;
     let healthy =
@@ -62,7 +67,8 @@ fn cluster(call: &Call, world: &World) -> Cluster {
     }
 }
 
-fn member(id: NodeId, node: &forge_projections::cluster::Node, status: &Status, leader: Option<NodeId>) -> Member {
+fn member(hub: &Hub, own: &Card, id: NodeId, node: &Node, status: &Status) -> Member {
+    let leader = status.role.leader;
     let peer = status.members.iter().find(|m| m.node == id);
     let role = match peer {
         _ if leader == Some(id) => "leader",
@@ -80,6 +86,8 @@ fn member(id: NodeId, node: &forge_projections::cluster::Node, status: &Status, 
         None if leader == Some(status.node) => "unknown",
         Some(_) | None => "ok",
     };
+    let seen = hub.acquaintances().of(id).filter(|_| !here);
+    let card = if here { Some(own) } else { seen.as_ref().map(|seen| &seen.card) };
     Member {
         id: id.to_string(),
         addr: node.addresses.rest.clone(),
@@ -88,6 +96,9 @@ fn member(id: NodeId, node: &forge_projections::cluster::Node, status: &Status, 
         last_log: if here { status.last_log } else { peer.and_then(|p| p.matched) },
         lag: peer.and_then(|p| p.lag),
         heard_ms: peer.and_then(|p| p.heard_ms),
+        rtt_ms: seen.as_ref().map(|seen| seen.rtt.as_micros() as f64 / 1000.0),
+        disk_free: card.and_then(|card| card.disk_free_bytes),
+        version: card.map(|card| card.version.clone()),
         agents: node.addresses.agents.clone(),
         peers: node.addresses.peers.clone(),
         archived_index: node.archived_upto.0,
@@ -119,7 +130,8 @@ pub async fn invite(call: Call, body: Body) -> Answered {
 }
 
 /// Removes a node from the cluster, for good.
-#[utoipa::path(delete, path = "/v1/cluster/members/{id}", operation_id = "removeNode", tag = "cluster", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/cluster/members/{id}", operation_id = "removeNode", tag = "cluster",
+    params(("id" = String, Path), ("force_i_understand" = Option<bool>, Query, description = "Even if no quorum is left")),
     responses((status = 200, description = "Removed; Raft's membership follows"), (status = "4XX", body = ProblemBody),
         (status = "5XX", body = ProblemBody)),
     security(("key" = ["cluster:admin"])))]
@@ -131,9 +143,35 @@ pub async fn remove(call: Call, Path(id): Path<String>) -> Answered {
     let removed = call.rest.hub().read(|w| w.cluster.nodes.get(&node).map(|n| n.removed)).ok_or_else(missing)?;
     let mut index = *call.rest.hub().applied().borrow();
     if !removed {
+        if call.query("force_i_understand") != Some("true") {
+            keeps_quorum(&call, node).await?;
+        }
         index = call.commit(&Value::Null, NodeRemoved { node }).await?.index.max(index);
     }
     Ok(answer::at(answer::json(StatusCode::OK, &json!({"id": node.to_string(), "removed": true})), index))
+}
+
+/// # Errors
+/// 409 if fewer voters than a majority would answer without this one.
+async fn keeps_quorum(call: &Call, node: NodeId) -> Result<(), Refused> {
+    let hub = call.rest.hub();
+    let voters = hub.log().status().members.into_iter().filter(|m| m.voter).map(|m| m.node);
+    let voters: Vec<NodeId> = voters.collect();
+    if !voters.contains(&node) {
+        return Ok(());
+    }
+    let others: Vec<NodeId> = voters.into_iter().filter(|voter| *voter != node).collect();
+    let asked = others
+        .iter()
+        .map(async |other| *other == hub.node() || card_of(hub.transport(), hub.clock(), *other).await.is_ok());
+    let healthy = join_all(asked).await.into_iter().filter(|answers| *answers).count();
+    let needed = others.len() / 2 + 1;
+    if healthy >= needed {
+        return Ok(());
+    }
+    let left = others.len();
+    let detail = format!("without {node}, {healthy} of {left} voters would answer; {needed} are needed");
+    Err(Problem::new(Code::QuorumAtRisk, detail).with_fix("bring another node back, or add one, first").into())
 }
 
 /// Hands leadership to another node.
@@ -147,10 +185,10 @@ pub async fn transfer(call: Call, body: Body) -> Answered {
     let node = requests::transfer(&body)?;
     let hub = call.rest.hub();
     if !hub.read(|w| w.cluster.members().any(|(id, n)| id == node && n.voter)) {
-        return Err(super::answer::Refused::from(Problem::not_found(format!("voter {node}"))).blame("node"));
+        return Err(Refused::from(Problem::not_found(format!("voter {node}"))).blame("node"));
     }
     if hub.leader() != Some(node) {
-        hub.log().transfer(node).await.map_err(|e| refused(&call, e))?;
+        hub.transfer(node).await.map_err(|e| refused(node, e))?;
         let mut role = hub.log().role();
         let leads = tokio::time::timeout(TRANSFER, role.wait_for(|r| r.leader == Some(node))).await;
         if !matches!(leads, Ok(Ok(_))) {
@@ -162,19 +200,15 @@ pub async fn transfer(call: Call, body: Body) -> Answered {
     Ok(answer::json(StatusCode::OK, &json!({"leader": node.to_string(), "term": hub.term()})))
 }
 
-fn refused(call: &Call, error: MembershipError) -> Problem {
+fn refused(node: NodeId, error: TransferError) -> Problem {
     match error {
-        MembershipError::NotLeader { leader } => {
-            let address = leader
-                .and_then(|l| call.rest.hub().read(|w| w.cluster.nodes.get(&l).map(|n| n.addresses.rest.clone())));
-            let detail = format!("{} does not lead; ask the leader", call.rest.hub().node());
-            Problem::new(Code::NoLeader, detail)
-                .with("leader", leader.map(|l| l.to_string()))
-                .with("leader_addr", address)
+        TransferError::NoLeader => Problem::new(Code::NoLeader, "no leader is known; try again"),
+        TransferError::NotAVoter => {
+            Problem::new(Code::InvalidTransition, format!("transfer: {node} does not vote (yet)"))
         }
-        MembershipError::UnknownNode { node } => Problem::not_found(format!("node {node}")),
-        MembershipError::Deadline => Problem::new(Code::OutcomeUnknown, error.to_string()),
-        MembershipError::Stopped => Problem::new(Code::Draining, error.to_string()),
-        other => Problem::new(Code::InvalidTransition, other.to_string()),
+        TransferError::Refused { why } => Problem::new(Code::InvalidTransition, why),
+        TransferError::Unknown => {
+            Problem::new(Code::OutcomeUnknown, "the leader was asked to hand over and did not answer; read the status")
+        }
     }
 }

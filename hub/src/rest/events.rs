@@ -21,7 +21,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "listJobEvents", tag = "events",
     params(("id" = String, Path), ("type" = Option<String>, Query, description = "Names, `*` for any ending"),
         ("after" = Option<u64>, Query), ("until" = Option<String>, Query, description = "`terminal`: the stream ends with the job"),
-        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query)),
+        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, body = page::Page<CloudEvent>), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = ["jobs:read"])))]
 pub async fn of_job(call: Call, Path(id): Path<String>) -> Answered {
@@ -37,7 +37,7 @@ pub async fn of_job(call: Call, Path(id): Path<String>) -> Answered {
 /// The cluster's events, or those of the key's project: history, or a stream.
 #[utoipa::path(get, path = "/v1/events", operation_id = "listEvents", tag = "events",
     params(("subject" = Option<String>, Query), ("type" = Option<String>, Query), ("after" = Option<u64>, Query),
-        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query)),
+        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, body = page::Page<CloudEvent>), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = ["audit:read"]), ("key" = ["jobs:read"])))]
 pub async fn all(call: Call) -> Answered {
@@ -69,9 +69,17 @@ async fn answer(call: Call, selection: Selection, start: EventIndex) -> Answered
     let filters = ["type", "subject", "after"];
     let cut = super::list::Cut::of(&call, &filters, false)?;
     let after = after(&call)?.unwrap_or(start).max(start);
-    let after = cut.after.map_or(after, EventIndex);
     let as_of_index = *call.rest.hub().applied().borrow();
-    let (data, last) = stream::page(&call.rest, &selection, after, cut.limit).await?;
+    let (data, last) = match cut.descending {
+        false => {
+            let after = cut.after.map_or(after, EventIndex);
+            stream::page(&call.rest, &selection, after, cut.limit).await?
+        }
+        true => {
+            let upto = cut.after.map_or(as_of_index, |before| EventIndex(before.saturating_sub(1)).min(as_of_index));
+            stream::page_back(&call.rest, &selection, after, upto, cut.limit).await?
+        }
+    };
     if accept.contains("application/x-ndjson") {
         let lines: String = data.iter().map(|e| format!("{}\n", e.text)).collect();
         let response = answer::bytes_as(StatusCode::OK, "application/x-ndjson", Body::from(lines));
@@ -97,7 +105,7 @@ fn follow(call: &Call, selection: Selection, start: EventIndex) -> Answered {
         Some(index) => index.max(start),
         None => after(call)?.map_or(start, |after| after.max(start)),
     };
-    let follow = Follow::new(&call.rest, selection, after, until_terminal)?;
+    let follow = Follow::new(call, selection, after, until_terminal)?;
     let stream = Sse::new(follow.frames()).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive"));
     let mut response: Response = stream.into_response();
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));

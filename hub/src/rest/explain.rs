@@ -9,7 +9,7 @@ use forge_api::problem::ProblemBody;
 use forge_event::*;
 
 /// Whether other agents may be named to this caller: a client must not learn who holds a copy of what is open.
-fn sees_names(call: &Call) -> bool {
+pub fn sees_names(call: &Call) -> bool {
     [Scope::ClusterAdmin, Scope::AuditRead, Scope::AgentsAdmin].into_iter().any(|scope| call.has(scope))
 }
 

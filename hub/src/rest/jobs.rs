@@ -1,22 +1,20 @@
-//! Jobs: plan, submit, list, show, cancel.
+//! Jobs: submit, list, show, cancel.
 
 use super::answer::{self, Answered};
 use super::call::Call;
 use super::list::Cut;
+use super::plan::planned;
 use super::wait::Wait;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
 use forge_api::job::{Job, JobSummary};
-use forge_api::plan::{Capacity, Plan, PlannedCredits, PlannedShards};
 use forge_api::problem::ProblemBody;
 use forge_api::requests::{self, ReasonRequest};
-use forge_api::submit::{self, JobRequest, Submission};
+use forge_api::submit::{self, JobRequest};
 use forge_api::{Code, Problem, page::Page, text};
 use forge_event::*;
-use forge_projections::decide::matches;
-use forge_projections::family::PlanHints;
 use forge_projections::jobs::{Job as Known, JobState};
 use forge_projections::{Rejection, World};
 use serde_json::{Map, Value, json};
@@ -32,54 +30,6 @@ pub fn seen<'w>(world: &'w World, call: &Call, id: &str) -> Result<(JobId, &'w K
     let number: JobId = id.parse().map_err(|_| missing())?;
     let job = world.jobs.jobs.get(&number).ok_or_else(missing)?;
     if call.may_see(world, job.project()) { Ok((number, job)) } else { Err(missing()) }
-}
-
-/// What a submission would become; nothing is committed.
-#[utoipa::path(post, path = "/v1/plans", operation_id = "planJob", tag = "jobs", request_body = JobRequest,
-    responses((status = 200, body = Plan), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
-    security(("key" = ["jobs:read"]), ("key" = ["jobs:write"])))]
-pub async fn plan(call: Call, body: Body) -> Answered {
-    call.need(&[Scope::JobsRead, Scope::JobsWrite])?;
-    let project = call.project()?;
-    let body = call.body(body).await?;
-    let submission = submit::read(&body, project, call.rest.hub().families())?;
-    call.show(|world| planned(&call, world, &submission)).await
-}
-
-fn planned(call: &Call, world: &World, submission: &Submission) -> Result<Plan, Problem> {
-    let fact = &submission.fact;
-    let family = call.rest.hub().families().family(&fact.kind, fact.family_version);
-    let family = family.ok_or_else(|| Problem::new(Code::Internal, "the family is gone"))?;
-    // The planning effect counts slots in the same way: the digests must agree.
-    let classes = &world.scheduler.classes;
-    let fits = |class: u32| classes.get(class as usize).is_some_and(|c| matches(c, &fact.requirements));
-    let live = world.agents.sessions.iter().filter_map(|((_, agent), ())| world.agents.agents.get(agent));
-    let matching: Vec<_> = live.filter(|a| fits(a.class())).collect();
-    let slots = matching.iter().map(|a| a.session.map_or(0, |s| s.slots)).fold(0u32, u32::saturating_add);
-    let plan = family.plan(&fact.spec, PlanHints { shard_cells: fact.shard_cells, slots });
-    let rate = world.cluster.prices().and_then(|p| p.prices.iter().find(|(k, _)| *k == fact.kind).map(|(_, r)| *r));
-    let cost = rate.map_or(0, |rate| rate.of(u128::from(plan.shard_count)));
-    let available = world.accounting.balance(forge_projections::accounting::Account::ProjectAvailable(fact.project));
-    let mut warnings = Vec::new();
-    if matching.is_empty() {
-        warnings.push("no connected agent matches the requirements".to_string());
-    }
-    if available < cost as i128 {
-        let available = text::micro(available);
-        warnings.push(format!("the job needs {} credits; the project has {available} available", text::credits(cost)));
-    }
-    Ok(Plan {
-        digest: Digest::of(&plan.body).to_string(),
-        kind: fact.kind.clone(),
-        shards: PlannedShards { count: plan.shard_count },
-        credits: PlannedCredits { low: text::credits(cost), high: text::credits(cost) },
-        capacity: Capacity {
-            matching_agents: matching.len() as u64,
-            idle: matching.iter().filter(|a| a.leases == 0).count() as u64,
-        },
-        warnings,
-        as_of_index: world.head.events,
-    })
 }
 
 /// Submits a job.
@@ -238,6 +188,7 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
             None => is_final(w, number),
         };
         in_time = wait.until(&call, changed).await;
+        call.still_allowed()?;
     }
     let read = |w: &World| seen(w, &call, &id).map(|(n, j)| (w.head.events, Job::etag(n, j), explained(n, j, w)));
     let (index, etag, job) = call.rest.hub().read(read)?;

@@ -42,17 +42,24 @@ pub async fn create(call: Call, body: Body) -> Answered {
 
 /// Lists keys, without their secrets.
 #[utoipa::path(get, path = "/v1/keys", operation_id = "listKeys", tag = "keys",
-    params(("project" = Option<String>, Query), ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query)),
+    params(("project" = Option<String>, Query), ("label" = Option<String>, Query),
+        ("state" = Option<String>, Query, description = "live, expired or revoked, separated by commas"),
+        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, body = Page<Key>), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = ["cluster:admin"])))]
 pub async fn list(call: Call) -> Answered {
     call.need(&[Scope::ClusterAdmin])?;
-    let cut = Cut::of(&call, &["project"], false)?;
+    let cut = Cut::of(&call, &["project", "label", "state"], false)?;
+    let (label, states) = (call.query("label"), call.words("state"));
     let project = call.named_project()?;
+    let now = call.rest.hub().clock().now();
     call.show(|world| {
-        let keys = world.projects.keys.iter().filter(|(id, _)| cut.is_behind(id.0));
+        let keys = cut.walk(world.projects.keys.iter()).filter(|(id, _)| cut.is_behind(id.0));
         let keys = keys.filter(|(_, k)| project.is_none() || k.project == project);
-        Ok(cut.page(keys.map(|(id, k)| (id.0, Key::of(*id, k, world.at))), world.head.events))
+        let keys = keys.filter(|(_, k)| label.is_none_or(|l| k.label == l));
+        let keys = keys.map(|(id, k)| (id.0, Key::of(*id, k, now.max(world.at))));
+        let keys = keys.filter(|(_, k)| states.as_ref().is_none_or(|s| s.contains(&k.state.as_str())));
+        Ok(cut.page(keys, world.head.events))
     })
     .await
 }
@@ -66,9 +73,10 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
     if number != call.key && !call.has(Scope::ClusterAdmin) {
         return Err(missing(&id).into());
     }
+    let now = call.rest.hub().clock().now();
     call.show(|world| {
         let key = world.projects.keys.get(&number);
-        key.map(|k| Key::of(number, k, world.at)).ok_or_else(|| missing(&id))
+        key.map(|k| Key::of(number, k, now.max(world.at))).ok_or_else(|| missing(&id))
     })
     .await
 }
@@ -89,8 +97,11 @@ pub async fn revoke(call: Call, Path(id): Path<String>) -> Answered {
             other => drop(other?),
         }
     }
-    let read =
-        call.rest.hub().read(|w| (w.head.events, w.projects.keys.get(&number).map(|k| Key::of(number, k, w.at))));
+    let now = call.rest.hub().clock().now();
+    let read = call
+        .rest
+        .hub()
+        .read(|w| (w.head.events, w.projects.keys.get(&number).map(|k| Key::of(number, k, now.max(w.at)))));
     let key = read.1.ok_or_else(|| missing(&id))?;
     Ok(answer::at(answer::json(StatusCode::OK, &key), EventIndex(read.0)))
 }

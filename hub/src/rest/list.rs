@@ -53,6 +53,11 @@ impl Cut {
         page::Page { data, next_page_token, as_of_index }
     }
 
+    /// Items in the order that was asked for, given in ascending order of their keys.
+    pub fn walk<'i, I: DoubleEndedIterator + 'i>(&self, items: I) -> Box<dyn Iterator<Item = I::Item> + 'i> {
+        if self.descending { Box::new(items.rev()) } else { Box::new(items) }
+    }
+
     /// Whether an item at `key` belongs behind the page before.
     pub fn is_behind(&self, key: u64) -> bool {
         match self.after {

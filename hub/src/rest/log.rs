@@ -2,6 +2,7 @@
 
 use super::answer::{self, Answered};
 use super::call::Call;
+use super::list::Cut;
 use super::refold::{Refold, Upto};
 use axum::body::Body;
 use axum::extract::Path;
@@ -13,29 +14,40 @@ use forge_event::*;
 use forge_projections::export::Exported;
 use serde_json::{Value, json};
 
-/// Events that one page shows unless asked otherwise, and at the most.
-const EVENTS_DEFAULT: u64 = 100;
-const EVENTS_MAX: u64 = 1000;
-
 fn not_there(index: impl std::fmt::Display) -> Problem {
     Problem::not_found(format!("event {index}"))
 }
 
 /// Events `from..=to` as they are decoded, with the chain's digests.
 #[utoipa::path(get, path = "/v1/log", operation_id = "readLog", tag = "log",
-    params(("from" = Option<u64>, Query), ("to" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+    params(("from" = Option<u64>, Query), ("to" = Option<u64>, Query), ("limit" = Option<u32>, Query),
+        ("page_token" = Option<String>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, description = "A page of entries"), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = ["audit:read"])))]
 pub async fn read(call: Call) -> Answered {
     call.need(&[Scope::AuditRead])?;
+    let cut = Cut::of(&call, &["from", "to"], false)?;
     let fresh = call.settle().await?;
     let end = *call.rest.hub().applied().borrow();
     let from = call.parsed("from", str::parse::<u64>)?.unwrap_or(1).max(1);
     let to = call.parsed("to", str::parse::<u64>)?.unwrap_or(u64::MAX).min(end.0);
-    let limit = call.parsed("limit", str::parse::<u64>)?.unwrap_or(EVENTS_DEFAULT).clamp(1, EVENTS_MAX);
-    let last = to.min(from.saturating_add(limit - 1));
-    let data = entries(&call, from, last).await?;
-    let next_page_token = (last < to).then(|| (last + 1).to_string());
+    let limit = cut.limit as u64;
+    let (first, last) = match cut.descending {
+        false => {
+            let first = cut.after.map_or(from, |after| after.saturating_add(1).max(from));
+            (first, to.min(first.saturating_add(limit - 1)))
+        }
+        true => {
+            let last = cut.after.map_or(to, |after| after.saturating_sub(1).min(to));
+            (from.max(last.saturating_sub(limit - 1)), last)
+        }
+    };
+    let mut data = entries(&call, first, last).await?;
+    if cut.descending {
+        data.reverse();
+    }
+    let (shown_to, more) = if cut.descending { (first, first > from) } else { (last, last < to) };
+    let next_page_token = (more && !data.is_empty()).then(|| cut.token(shown_to));
     let page = Page { data, next_page_token, as_of_index: end.0 };
     Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &page), end)))
 }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod answer;
+mod attempts;
 mod call;
 mod cluster;
 mod context;
@@ -16,6 +17,7 @@ mod list;
 mod log;
 mod ndjson;
 mod not_yet;
+mod plan;
 mod projects;
 mod providers;
 mod refold;
@@ -122,7 +124,7 @@ fn routes() -> OpenApiRouter<Rest> {
     let components = description.components.get_or_insert_with(Default::default);
     components.add_security_scheme("key", SecurityScheme::Http(scheme.build()));
     OpenApiRouter::with_openapi(description)
-        .routes(routes!(jobs::plan))
+        .routes(routes!(plan::plan))
         .routes(routes!(jobs::submit, jobs::list))
         .routes(routes!(jobs::summary))
         .routes(routes!(jobs::show))

@@ -4,10 +4,10 @@ use super::answer::Answered;
 use super::call::Call;
 use super::state::Rest;
 use axum::Router;
-use axum::routing::any;
+use axum::routing::{any, patch};
 use forge_api::{Code, Problem};
 
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 24] = [
     "/v1/agents/{id}/sandbox",
     "/v1/agents/{id}/release",
     "/v1/agents/{id}/remove",
@@ -21,10 +21,23 @@ const PATHS: [&str; 13] = [
     "/v1/log/checkpoint",
     "/v1/log/proof",
     "/v1/log/consistency",
+    "/v1/diff",
+    "/v1/shards/{id}/attempts/{n}/log",
+    "/v1/projects/{id}/quota",
+    "/v1/ledger/accounts/{id}/entries",
+    "/v1/ledger/transfers",
+    "/v1/ledger/statements",
+    "/v1/cluster/members/{id}/promote",
+    "/v1/cluster/snapshots",
+    "/v1/cluster/upgrade/finalize",
+    "/v1/operations/{id}",
+    "/v1/operations",
 ];
 
 pub fn routes() -> Router<Rest> {
-    PATHS.into_iter().fold(Router::new(), |router, path| router.route(path, any(not_yet)))
+    let paths = PATHS.into_iter().fold(Router::new(), |router, path| router.route(path, any(not_yet)));
+    // Beside the methods that are served.
+    paths.route("/v1/jobs/{id}", patch(not_yet))
 }
 
 async fn not_yet(call: Call) -> Answered {

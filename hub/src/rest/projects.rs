@@ -43,14 +43,17 @@ pub async fn create(call: Call, body: Body) -> Answered {
 
 /// Lists the projects the key may see.
 #[utoipa::path(get, path = "/v1/projects", operation_id = "listProjects", tag = "projects",
-    params(("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query)),
+    params(("name" = Option<String>, Query),
+        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, body = Page<Project>), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = [])))]
 pub async fn list(call: Call) -> Answered {
-    let cut = Cut::of(&call, &[], false)?;
+    let cut = Cut::of(&call, &["name"], false)?;
+    let name = call.query("name");
     call.show(|world| {
         let all = call.has(Scope::ClusterAdmin);
-        let projects = world.projects.projects.iter().filter(|(id, _)| cut.is_behind(id.0));
+        let projects = cut.walk(world.projects.projects.iter()).filter(|(id, _)| cut.is_behind(id.0));
+        let projects = projects.filter(|(_, p)| name.is_none_or(|n| p.name == n));
         let projects = projects.filter(|(id, _)| all || call.own_project() == Some(**id));
         Ok(cut.page(projects.map(|(id, p)| (id.0, Project::of(*id, p, world))), world.head.events))
     })

@@ -37,14 +37,17 @@ pub async fn create(call: Call, body: Body) -> Answered {
 
 /// Lists providers.
 #[utoipa::path(get, path = "/v1/providers", operation_id = "listProviders", tag = "agents",
-    params(("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query)),
+    params(("name" = Option<String>, Query),
+        ("limit" = Option<u32>, Query), ("page_token" = Option<String>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, body = Page<Provider>), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
     security(("key" = ["agents:admin"])))]
 pub async fn list(call: Call) -> Answered {
     call.need(&READERS)?;
-    let cut = Cut::of(&call, &[], false)?;
+    let cut = Cut::of(&call, &["name"], false)?;
+    let name = call.query("name");
     call.show(|world| {
-        let providers = world.projects.providers.iter().filter(|(id, _)| cut.is_behind(id.0));
+        let providers = cut.walk(world.projects.providers.iter()).filter(|(id, _)| cut.is_behind(id.0));
+        let providers = providers.filter(|(_, p)| name.is_none_or(|n| p.name == n));
         Ok(cut.page(providers.map(|(id, p)| (id.0, Provider::of(*id, &p.name, world))), world.head.events))
     })
     .await

@@ -1,6 +1,7 @@
 //! Events straight off the log: archive and tail first, then live, without a gap.
 
 use super::answer::Refused;
+use super::call::Call;
 use super::refold::{Refold, Upto};
 use super::render::{self, Shown};
 use super::state::Rest;
@@ -18,10 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::Instant;
 
 /// How soon a client should come back after an ordinary end, and after `bye`.
 const RETRY: Duration = Duration::from_millis(2000);
 const RETRY_BYE: Duration = Duration::from_millis(250);
+
+/// Events that a look backwards goes through at once.
+const BACK_EVENTS: u64 = 4096;
 
 /// Which events a caller asked for and may see.
 #[derive(Clone)]
@@ -132,10 +137,45 @@ pub async fn page(
     Ok((events, None))
 }
 
+/// The same from the end backwards: selected events behind `after` and up to `upto`, latest first.
+///
+/// # Errors
+/// If history cannot be read.
+pub async fn page_back(
+    rest: &Rest,
+    selection: &Selection,
+    after: EventIndex,
+    upto: EventIndex,
+    limit: usize,
+) -> Result<(Vec<Shown>, Option<EventIndex>), Refused> {
+    let (mut events, mut upto) = (Vec::new(), upto);
+    while upto > after && events.len() <= limit {
+        let from = EventIndex(upto.0.saturating_sub(BACK_EVENTS).max(after.0));
+        let mut window = Vec::new();
+        let mut turns = rest.hub().log().read(EventIndex(from.0 + 1));
+        while let Some(turn) = turns.next().await {
+            let ReadTurn { turn, .. } = turn.map_err(|e| unreadable(&e))?;
+            if turn.first() > upto {
+                break;
+            }
+            window.extend(selection.shown(rest, &turn, from).await?.into_iter().filter(|e| e.index <= upto));
+        }
+        events.extend(window.into_iter().rev());
+        upto = from;
+    }
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let last = events.last().map(|e| e.index).filter(|_| more);
+    Ok((events, last))
+}
+
 /// One client's stream. Invariant: every selected event behind the start, in order, once.
 pub struct Follow {
     rest: Rest,
     selection: Selection,
+    /// On whose word it flows: not beyond the key's revocation or end.
+    key: KeyId,
+    expires_at: Option<Instant>,
     /// Everything up to here was given or passed over.
     cursor: EventIndex,
     until_terminal: bool,
@@ -147,11 +187,12 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Follows the log from behind `after`.
+    /// Follows the log from behind `after` for a caller.
     ///
     /// # Errors
     /// 429 if too many follow already.
-    pub fn new(rest: &Rest, selection: Selection, after: EventIndex, until_terminal: bool) -> Result<Follow, Refused> {
+    pub fn new(call: &Call, selection: Selection, after: EventIndex, until_terminal: bool) -> Result<Follow, Refused> {
+        let rest = &call.rest;
         let full = |_| Problem::new(Code::RateLimited, "the node serves as many streams as it may; try another node");
         let permit = rest.waiters().clone().try_acquire_owned().map_err(full)?;
         rest.streams().inc();
@@ -160,6 +201,8 @@ impl Follow {
             live: rest.hub().subscribe(),
             rest: rest.clone(),
             selection,
+            key: call.key,
+            expires_at: call.expires_at(),
             cursor: after,
             until_terminal,
             history: None,
@@ -208,9 +251,17 @@ impl Follow {
 
     async fn fill(&mut self) {
         let shutdown = self.rest.shutdown().clone();
+        let expires_at = self.expires_at;
+        let expired = async {
+            match expires_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => self.bye(),
+            () = expired => self.bye(),
             () = self.step() => {}
         }
     }
@@ -247,6 +298,9 @@ impl Follow {
             Err(_) => return self.bye(),
         }
         self.cursor = self.cursor.max(turn.last());
+        if turn.events().any(|(_, event)| matches!(event, Event::KeyRevoked(e) if e.key == self.key)) {
+            return self.bye();
+        }
         if self.until_terminal && self.selection.ends_in(turn) {
             self.end();
         }

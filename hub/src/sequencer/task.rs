@@ -1,15 +1,18 @@
 //! Drives the machine against the log: owns the commands' channel, dull otherwise.
 
 use super::machine::{Answer, Machine};
+use super::term_time::{AGREE, TermTime};
 use crate::clock::Clock;
 use crate::committed::CommittedWorld;
 use crate::metrics::Metrics;
-use forge_event::{LeaderStarted, NodeId, Term};
+use crate::peers::card_of;
+use forge_event::{LeaderStarted, NodeId, Term, Timestamp};
+use forge_log::network::Transport;
 use forge_log::{Appended, Log, Refusal};
 use forge_projections::agents::GRACE;
 use forge_projections::{Command, CommandError, Families, World};
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesOrdered;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +27,9 @@ pub const COMMANDS_WAITING_MAX: usize = 4096;
 const COMMANDS_BATCH_MAX: usize = 1024;
 /// How long a fresh leader waits for its log to catch up before it looks again.
 const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// How long a fresh leader waits for other nodes to say what their clocks say.
+const CLOCKS_WAIT: Duration = Duration::from_secs(1);
 
 /// A command and where its answer goes.
 #[derive(Debug)]
@@ -83,6 +89,8 @@ pub struct Sequencer {
     pub families: &'static dyn Families,
     pub metrics: Arc<Metrics>,
     pub requests: mpsc::Receiver<Request>,
+    /// To ask other nodes for their clocks.
+    pub transport: Arc<dyn Transport>,
     pub stop: CancellationToken,
 }
 
@@ -132,23 +140,24 @@ async fn lead(sequencer: &mut Sequencer, term: Term) {
         return;
     }
     info!(node = %sequencer.node, term, head = world.head.events, "leading");
+    let time = term_time(sequencer, world.at).await;
     let mut machine: Machine<Reply> = Machine::new(world);
     let mut tickets = Tickets::new();
-    start_term(sequencer, &mut machine, term);
+    start_term(sequencer, &mut machine, &time, term);
     while !(machine.is_broken() && machine.in_flight() == 0) {
-        seal(sequencer, &mut machine, &mut tickets, term);
+        seal(sequencer, &mut machine, &time, &mut tickets, term);
         answer(sequencer, &mut machine);
-        let wake = machine.wake_at().map(|at| Duration::from_millis(at.since(sequencer.clock.now()).0));
+        let wake = machine.wake_at().map(|at| Duration::from_millis(at.since(time.at(sequencer.clock.now())).0));
         tokio::select! { biased;
             () = sequencer.stop.cancelled() => break,
             Some(outcome) = tickets.next() => settle(sequencer, &mut machine, outcome),
             request = sequencer.requests.recv(), if machine.has_room() => {
                 let Some(request) = request else { break };
-                take(sequencer, &mut machine, request);
+                take(sequencer, &mut machine, &time, request);
                 for _ in 1..COMMANDS_BATCH_MAX {
                     if !machine.has_room() { break }
                     match sequencer.requests.try_recv() {
-                        Ok(request) => take(sequencer, &mut machine, request),
+                        Ok(request) => take(sequencer, &mut machine, &time, request),
                         Err(_) => break,
                     }
                 }
@@ -165,23 +174,52 @@ async fn lead(sequencer: &mut Sequencer, term: Term) {
     debug!(node = %sequencer.node, term, "no longer sequencing");
 }
 
+/// How this term's time goes on from where the log's ends: a long gap is taken over only if a majority of clocks agrees.
+async fn term_time(sequencer: &Sequencer, last: Timestamp) -> TermTime {
+    let agreed = TermTime::asks(last, sequencer.clock.now()) && clocks_agree(sequencer).await;
+    let time = TermTime::start(last, sequencer.clock.now(), agreed);
+    if time.is_far() {
+        let (node, wall) = (sequencer.node, sequencer.clock.now());
+        warn!(%node, %wall, log = %last, "most nodes' clocks differ from this leader's: the log's time slews towards it");
+    }
+    time
+}
+
+/// Whether a majority of the voters' clocks, this one among them, agrees with this one.
+async fn clocks_agree(sequencer: &Sequencer) -> bool {
+    let voters = sequencer.log.status().members.into_iter().filter(|m| m.voter).map(|m| m.node);
+    let voters: Vec<NodeId> = voters.collect();
+    let asked = voters.iter().map(async |voter| {
+        if *voter == sequencer.node {
+            return true;
+        }
+        let card = tokio::time::timeout(CLOCKS_WAIT, card_of(&sequencer.transport, &sequencer.clock, *voter)).await;
+        matches!(card, Ok(Ok(seen)) if seen.ahead_ms.unsigned_abs() <= AGREE.0)
+    });
+    let agreeing = join_all(asked).await.into_iter().filter(|agrees| *agrees).count();
+    // A log in memory has no members, and nobody to ask.
+    voters.is_empty() || agreeing > voters.len() / 2
+}
+
 /// The term's first fact: who leads, and how far deadlines move.
-fn start_term(sequencer: &Sequencer, machine: &mut Machine<Reply>, term: Term) {
+fn start_term(sequencer: &Sequencer, machine: &mut Machine<Reply>, time: &TermTime, term: Term) {
     let wall = sequencer.clock.now();
-    let gap = wall.since(machine.head().at);
+    let gap = time.at(wall).since(machine.head().at);
     let extend_ms = gap.0 + GRACE.0;
     let (answer, _) = oneshot::channel();
     let fact = LeaderStarted { node: sequencer.node, term, wall, extend_ms };
-    take(sequencer, machine, Request { command: Command::Fact(fact.into()), reply: Reply::To(answer) });
+    take(sequencer, machine, time, Request { command: Command::Fact(fact.into()), reply: Reply::To(answer) });
 }
 
-fn take(sequencer: &Sequencer, machine: &mut Machine<Reply>, request: Request) {
+fn take(sequencer: &Sequencer, machine: &mut Machine<Reply>, time: &TermTime, request: Request) {
     let salt = || sequencer.clock.random();
-    machine.submit(request.command, request.reply, sequencer.clock.now(), salt, sequencer.families);
+    let now = time.at(sequencer.clock.now());
+    machine.submit(request.command, request.reply, now, salt, sequencer.families);
 }
 
-fn seal(sequencer: &Sequencer, machine: &mut Machine<Reply>, tickets: &mut Tickets, term: Term) {
-    while let Some(sealed) = machine.seal(sequencer.clock.now(), || sequencer.clock.random(), sequencer.families) {
+fn seal(sequencer: &Sequencer, machine: &mut Machine<Reply>, time: &TermTime, tickets: &mut Tickets, term: Term) {
+    let now = || time.at(sequencer.clock.now());
+    while let Some(sealed) = machine.seal(now(), || sequencer.clock.random(), sequencer.families) {
         let (ticket, since) = (sequencer.log.append(term, sealed.frame), Instant::now());
         tickets.push_back(Box::pin(async move { (ticket.await, since.elapsed()) }));
     }

@@ -38,12 +38,12 @@ pub async fn add_learner(raft: Raft<Types, Applier>, node: NodeId, address: Stri
     done(node, raft.change_membership(change, true).await)
 }
 
-/// Makes a learner a voter.
+/// Makes a learner a voter; for a voter, ends a change that an earlier leader began and did not end.
 pub async fn promote(raft: Raft<Types, Applier>, node: NodeId) -> Result<(), MembershipError> {
     match member(&raft.metrics(), node) {
         None => return Err(not_leading(&raft).unwrap_or(MembershipError::UnknownNode { node })),
-        Some((_, true)) => return Ok(()),
-        Some((_, false)) => {}
+        Some((_, true)) if !is_joint(&raft.metrics()) => return Ok(()),
+        Some(_) => {}
     }
     done(node, raft.change_membership(Change::AddVoterIds(BTreeSet::from([node.0])), true).await)
 }
@@ -67,6 +67,11 @@ pub async fn transfer(raft: Raft<Types, Applier>, node: NodeId) -> Result<(), Me
         Some((_, true)) => raft.trigger().transfer_leader(node.0).await.map_err(|_| MembershipError::Stopped),
         _ => Err(MembershipError::UnknownNode { node }),
     }
+}
+
+/// Between the two steps of a change of voters.
+fn is_joint(metrics: &Metrics) -> bool {
+    metrics.borrow_watched().membership_config.membership().get_joint_config().len() > 1
 }
 
 /// A member's address, and whether it votes.

@@ -1,6 +1,6 @@
 //! Keys and scopes.
 
-use forge_tests::House;
+use forge_tests::{House, PROJECT, Stream, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -141,4 +141,36 @@ fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a folder can be listed");
     let paths = entries.map(|e| e.expect("an entry").path());
     paths.flat_map(|p| if p.is_dir() { files(&p) } else { vec![p] }).collect()
+}
+
+#[tokio::test]
+async fn a_key_that_expires_in_use_ends_its_streams_and_is_refused() {
+    let house = House::found().await;
+    let admin = house.client();
+    // The hub's own clock says when: the log's time of the last event, and a little.
+    let born = admin.get("/v1/log?order=desc&limit=1").await.is(200).json()["data"][0]["at"].clone();
+    let born: jiff::Timestamp = born.as_str().expect("a time").parse().expect("RFC 3339");
+    let ends = born.checked_add(jiff::SignedDuration::from_secs(3)).expect("a time").to_string();
+    let body = json!({"project": PROJECT, "label": "short", "scopes": ["jobs:read"], "expires_at": ends});
+    let created = admin.post("/v1/keys", body).await.is(201);
+    let client = admin.with_key(&created.text("key"));
+    client.get("/v1/jobs").await.is(200);
+    let mut stream = Stream::open(&client, "/v1/events", None).await;
+    stream.until("bye").await;
+    assert_eq!(stream.next().await, None);
+    assert_eq!(client.get("/v1/jobs").await.is(401).problem(), "unauthenticated");
+    let shown = admin.get(&format!("/v1/keys/{}", created.text("id"))).await.is(200);
+    assert_eq!(shown.text("state"), "expired");
+}
+
+#[tokio::test]
+async fn a_revoked_keys_streams_end() {
+    let house = House::found().await;
+    let admin = house.client();
+    let body = json!({"project": PROJECT, "label": "gone", "scopes": ["jobs:read"]});
+    let created = admin.post("/v1/keys", body).await.is(201);
+    let mut stream = Stream::open(&admin.with_key(&created.text("key")), "/v1/events", None).await;
+    admin.delete(&format!("/v1/keys/{}", created.text("id"))).await.is(200);
+    stream.until("bye").await;
+    until("the stream is over", async || stream.next().await.is_none().then_some(())).await;
 }

@@ -144,12 +144,12 @@ async fn a_job_is_cancelled_only_as_the_caller_saw_it() {
     let stale = [("if-match", "\"j1-0\"")];
     let refused = client.send(reqwest::Method::POST, &path, &stale, Some(json!({}))).await.is(412);
     assert_eq!(refused.problem(), "stale-etag");
-    // Planned and admitted it rests, for nobody is there to run it.
-    let etag = until("the job is queued", async || {
-        let seen = client.get(&format!("/v1/jobs/{id}")).await;
-        (seen.text("state") == "queued").then(|| seen.header("etag").expect("a tag").to_owned())
-    });
-    let etag = etag.await;
+    // Without agents nothing changes once it waits.
+    let etag = until("the job waits", async || {
+        let job = client.get(&format!("/v1/jobs/{id}")).await;
+        (job.json()["state"] == "queued").then(|| job.header("etag").expect("a tag").to_owned())
+    })
+    .await;
     client.send(reqwest::Method::POST, &path, &[("if-match", &etag)], Some(json!({}))).await.is(200);
 }
 
@@ -157,7 +157,9 @@ async fn a_job_is_cancelled_only_as_the_caller_saw_it() {
 async fn what_the_contract_has_and_this_version_not_says_so() {
     let house = House::found().await;
     let client = house.client();
-    for path in ["/v1/agents/a7/sandbox", "/v1/jobs/j7/retry", "/v1/blobs/exists"] {
+    for path in ["/v1/agents/a7/sandbox", "/v1/jobs/j7/retry", "/v1/blobs/exists", "/v1/ledger/transfers"] {
         assert_eq!(client.post(path, json!({})).await.is(422).problem(), "not-yet");
     }
+    let patched = client.send(Method::PATCH, "/v1/jobs/j7", &[], Some(json!({}))).await;
+    assert_eq!(patched.is(422).problem(), "not-yet");
 }

@@ -1,7 +1,8 @@
 //! Pages.
 
 use forge_tests::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn pages_show_every_job_once_also_while_more_are_submitted() {
@@ -68,4 +69,70 @@ async fn filters_choose_by_state_kind_and_label() {
     assert_eq!(ids("state=running,queued").await.len(), 0);
     let summary = client.get("/v1/jobs/summary").await.is(200).json();
     assert!(summary.to_string().contains("\"succeeded\":2"), "{summary}");
+}
+
+/// What tells an object of a list from the others.
+fn mark(object: &Value) -> String {
+    let named = ["id", "account", "index"].iter().find(|f| !object[f].is_null()).expect("an object has a name");
+    object[named].to_string()
+}
+
+/// All objects of a list, two a page.
+async fn walk(client: &Client, path: &str, order: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    let first = format!("{path}{}limit=2&order={order}", if path.contains('?') { '&' } else { '?' });
+    let mut next = first.clone();
+    loop {
+        let page = client.get(&next).await.is(200).json();
+        let data = page["data"].as_array().expect("a list");
+        assert!(data.len() <= 2 && page["as_of_index"].is_u64(), "{page}");
+        seen.extend(data.iter().map(mark));
+        let Some(token) = page["next_page_token"].as_str() else { return seen };
+        next = format!("{first}&page_token={token}");
+    }
+}
+
+#[tokio::test]
+async fn every_list_gives_all_it_has_page_by_page_in_either_order() {
+    let mut house = House::found().await;
+    let client = house.client();
+    for name in ["a", "b", "c"] {
+        let project = house.project(name).await;
+        house.key(&project, &["jobs:read"]).await;
+        let credits = json!({"amount": "1.000000", "reference": name});
+        client.post(&format!("/v1/projects/{project}/credits"), credits).await.is(201);
+        client.post("/v1/providers", json!({"name": name})).await.is(201);
+        Job::submit(&client, null(1, 0)).await;
+    }
+    house.agents(3, 1).await;
+    let job = Job::submit(&client, null(5, 0)).await;
+    job.result(&client).await;
+    let end = client.get("/v1/jobs").await.index();
+    let lists = [
+        ("/v1/jobs".to_owned(), 4),
+        (format!("/v1/jobs/{}/shards", job.id), 5),
+        (format!("/v1/jobs/{}/shards?state=verified,running", job.id), 5),
+        (format!("/v1/jobs/{}/shards?state=queued", job.id), 0),
+        (format!("/v1/jobs/{}/events", job.id), 8),
+        ("/v1/events?type=project.*,key.*".to_owned(), 8),
+        (format!("/v1/log?from=3&to={end}"), end as usize - 2),
+        ("/v1/projects".to_owned(), 4),
+        ("/v1/projects?name=b".to_owned(), 1),
+        ("/v1/keys".to_owned(), 4),
+        ("/v1/keys?state=revoked".to_owned(), 0),
+        ("/v1/keys?label=test&state=live".to_owned(), 3),
+        ("/v1/providers".to_owned(), 4),
+        ("/v1/agents".to_owned(), 3),
+        ("/v1/agents?region=nowhere".to_owned(), 0),
+        ("/v1/ledger/accounts?all=true".to_owned(), 5),
+    ];
+    for (path, least) in lists {
+        let (mut up, down) = (walk(&client, &path, "asc").await, walk(&client, &path, "desc").await);
+        assert!(up.len() >= least && (least > 1 || up.len() == least), "{path}: {up:?}");
+        assert_eq!(up.iter().collect::<BTreeSet<_>>().len(), up.len(), "{path} gives nothing twice");
+        up.reverse();
+        assert_eq!(up, down, "{path}");
+        let other = client.get(&format!("{path}{}limit=501", if path.contains('?') { '&' } else { '?' })).await;
+        assert_eq!(other.is(400).problem(), "invalid-request", "{path}");
+    }
 }

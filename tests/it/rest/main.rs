@@ -7,4 +7,5 @@ mod idempotency;
 mod isolation;
 mod jobs;
 mod lists;
+mod shapes;
 mod streams;

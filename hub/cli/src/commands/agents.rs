@@ -2,6 +2,7 @@
 
 use super::{Done, Session};
 use crate::client::{Ask, path};
+use crate::ids;
 use crate::output::{self, column, state, text, wide};
 use clap::Subcommand;
 use serde_json::json;
@@ -66,13 +67,18 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             let path = path("/v1/agents", &[("state", state), ("limit", Some(limit.to_string()))]);
             output::list(format, &client.json(Ask::get(path)).await?, &FIELDS);
         }
-        Verb::Show { id } => output::object(format, &client.json(Ask::get(format!("/v1/agents/{id}"))).await?, &FIELDS),
-        Verb::Explain { id } => return super::job::explain(session, &id).await,
+        Verb::Show { id } => {
+            let id = ids::agent(client, &id).await?;
+            output::object(format, &client.json(Ask::get(format!("/v1/agents/{id}"))).await?, &FIELDS)
+        }
+        Verb::Explain { id } => return super::job::explain(session, &ids::agent(client, &id).await?).await,
         Verb::Drain { id, reason } => {
+            let id = ids::agent(client, &id).await?;
             let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
             output::object(format, &client.json(Ask::post(format!("/v1/agents/{id}/drain"), body)).await?, &FIELDS);
         }
         Verb::Invite { provider, ttl, anchor } => {
+            let provider = ids::provider(client, &provider).await?;
             let body = json!({"provider": provider, "ttl": ttl, "anchor": anchor});
             let body = client.json(Ask::post("/v1/agents/enrolments", body)).await?;
             let fields = [

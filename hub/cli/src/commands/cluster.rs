@@ -1,8 +1,7 @@
 //! `forge cluster …`.
 
 use super::{Done, Session, confirm};
-use crate::client::{Ask, Client};
-use crate::contexts;
+use crate::client::{Ask, path};
 use crate::fail::Failure;
 use crate::output::{self, column, state, text, wide};
 use clap::Subcommand;
@@ -27,7 +26,12 @@ pub enum Verb {
         ttl: String,
     },
     /// Remove a node, for good
-    Remove { node: String },
+    Remove {
+        node: String,
+        /// Even if no quorum is left
+        #[arg(long)]
+        force_i_understand: bool,
+    },
     /// Hand leadership to a node
     Transfer { node: String },
     /// Remove a lost node and give a token for its replacement
@@ -38,9 +42,9 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
     match verb {
         Verb::Status { local } => status(session, local).await,
         Verb::Add { ttl } => invite(session, &ttl).await,
-        Verb::Remove { node } => {
+        Verb::Remove { node, force_i_understand } => {
             confirm(session.global.yes, &format!("Remove {node} from the cluster"))?;
-            let body = remove(session, &node).await?;
+            let body = remove(session, &node, force_i_understand).await?;
             output::object(session.global.output, &body, &[column("removed", |b| text(&b["id"]))]);
             Ok(0)
         }
@@ -51,7 +55,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
         }
         Verb::Replace { node } => {
             confirm(session.global.yes, &format!("Remove {node} and replace it"))?;
-            remove(session, &node).await?;
+            remove(session, &node, false).await?;
             invite(session, "1h").await
         }
     }
@@ -77,8 +81,11 @@ async fn status(session: &Session, local: bool) -> Done {
         column("ROLE", |m| text(&m["role"])),
         column("STATE", |m| state(&m["state"])),
         column("LAG", |m| text(&m["lag"])),
-        column("HEARD ms", |m| text(&m["heard_ms"])),
+        column("RTT ms", |m| text(&m["rtt_ms"])),
+        column("DISK FREE", |m| disk(&m["disk_free"])),
+        column("VERSION", |m| text(&m["version"])),
         column("ADDRESS", |m| text(&m["addr"])),
+        wide("HEARD ms", |m| text(&m["heard_ms"])),
         wide("AGENTS", |m| text(&m["agents"])),
         wide("PEERS", |m| text(&m["peers"])),
         wide("LAST LOG", |m| text(&m["last_log"])),
@@ -88,6 +95,10 @@ async fn status(session: &Session, local: bool) -> Done {
     Ok(0)
 }
 
+fn disk(bytes: &Value) -> String {
+    bytes.as_u64().map_or_else(|| "—".into(), |bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)))
+}
+
 async fn invite(session: &Session, ttl: &str) -> Done {
     let body = session.client.json(Ask::post("/v1/cluster/members", json!({"ttl": ttl}))).await?;
     let fields = [column("token", |b| text(&b["token"])), column("expires", |b| text(&b["expires_at"]))];
@@ -95,20 +106,14 @@ async fn invite(session: &Session, ttl: &str) -> Done {
     Ok(0)
 }
 
-async fn remove(session: &Session, node: &str) -> Result<Value, Failure> {
-    session.client.json(Ask::delete(format!("/v1/cluster/members/{node}"))).await
+async fn remove(session: &Session, node: &str, force: bool) -> Result<Value, Failure> {
+    let force = force.then(|| "true".into());
+    let path = path(&format!("/v1/cluster/members/{node}"), &[("force_i_understand", force)]);
+    session.client.json(Ask::delete(path)).await
 }
 
-/// Only the leader can hand over, so it is looked up and asked itself.
+/// Any node passes it on to the leader.
 async fn transfer(session: &Session, node: &str) -> Result<Value, Failure> {
-    let cluster = session.client.json(Ask::get("/v1/cluster")).await?;
-    let leader = cluster["leader"].as_str().unwrap_or_default();
-    let members = cluster["members"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let address = members.iter().find(|m| m["id"] == leader).and_then(|m| m["addr"].as_str()).unwrap_or_default();
-    let (name, mut context) = contexts::resolve(&session.global)?;
-    let scheme = session.client.urls().first().and_then(|u| u.split_once("://")).map_or("http", |(s, _)| s);
-    context.urls.insert(0, format!("{scheme}://{address}"));
-    let client = Client::new(name, context, None, session.global.verbose)?;
     let ask = Ask::post("/v1/cluster/leader/transfer", json!({"node": node})).waiting(Duration::from_secs(5));
-    client.json(ask).await
+    session.client.json(ask).await
 }

@@ -120,10 +120,20 @@ async fn plan(session: &Session, request: Submit) -> Done {
     let body = session.client.json(Ask::post("/v1/plans", request.body()?)).await?;
     let fields = [
         column("plan", |p| text(&p["digest"])),
-        column("shards", |p| text(&p["shards"]["count"])),
+        column("shards", |p| {
+            format!("{} × ~{} s", text(&p["shards"]["count"]), text(&p["shards"]["est_seconds"]["p50"]))
+        }),
         column("credits", |p| format!("{} – {}", text(&p["credits"]["low"]), text(&p["credits"]["high"]))),
+        column("finish", |p| match &p["eta"] {
+            Value::Null => String::new(),
+            eta => format!("p50 {}  p95 {}", text(&eta["p50"]), text(&eta["p95"])),
+        }),
         column("agents", |p| {
             format!("{} match, {} idle", text(&p["capacity"]["matching_agents"]), text(&p["capacity"]["idle"]))
+        }),
+        wide("rejected", |p| {
+            let rejected = p["rejected_agents"].as_array().into_iter().flatten();
+            rejected.map(|r| format!("{} {}", text(&r["agent"]), text(&r["code"]))).collect::<Vec<_>>().join(", ")
         }),
         column("warnings", |p| text(&p["warnings"])),
     ];
@@ -304,9 +314,13 @@ async fn shards(session: &Session, id: &str, wanted: Option<String>, limit: u32)
     let columns = [
         column("ID", |s| text(&s["id"])),
         column("STATE", |s| state(&s["state"])),
-        column("AGENT", |s| s["attempts"][0]["agent"].as_str().unwrap_or("—").into()),
+        column("AGENT", |s| text(&s["agent"])),
+        column("ATTEMPTS", |s| s["attempts"].as_array().map_or(0, Vec::len).to_string()),
         column("FAILED", |s| text(&s["failed_attempts"])),
-        wide("SINCE", |s| s["attempts"][0]["assigned_at"].as_str().unwrap_or("—").into()),
+        wide("SINCE", |s| {
+            let last = s["attempts"].as_array().and_then(|a| a.last());
+            last.map_or_else(|| "—".into(), |a| text(&a["started"]))
+        }),
     ];
     output::list(session.global.output, &page, &columns);
     Ok(0)

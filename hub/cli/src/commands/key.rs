@@ -2,6 +2,7 @@
 
 use super::{Done, Session, confirm};
 use crate::client::Ask;
+use crate::ids;
 use crate::output::{self, column, state, text};
 use clap::Subcommand;
 use serde_json::json;
@@ -43,7 +44,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
         Verb::Create { label, project, scopes, expires_at } => {
             let mut body = json!({"label": label, "scopes": scopes});
             if let Some(project) = project {
-                body["project"] = project.into();
+                body["project"] = ids::project(client, &project).await?.into();
             }
             if let Some(end) = expires_at {
                 body["expires_at"] = end.into();
@@ -53,6 +54,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             output::hint(format, "keep it: it is not shown again");
         }
         Verb::Revoke { id } => {
+            let id = ids::key(client, &id).await?;
             confirm(session.global.yes, &format!("Revoke {id}"))?;
             output::object(format, &client.json(Ask::delete(format!("/v1/keys/{id}"))).await?, &FIELDS);
         }

@@ -9,6 +9,8 @@ use crate::local::{agent, demo, dev, hub, ready, signal};
 use crate::output::{self, column, text};
 use clap::{Args, Subcommand};
 use forge_agent::{AgentConfig, EnrolError};
+use forge_hub::init::InitError;
+use forge_hub::join::JoinError;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -162,7 +164,8 @@ pub fn run_hub(global: &Global, verb: HubVerb) -> Done {
     speak(global.verbose);
     match verb {
         HubVerb::Init { data, cluster_name, join, plain_rest, flags } => {
-            let made = block(hub::init(&data, &cluster_name, join.as_deref(), &flags, plain_rest))??;
+            let made =
+                block(hub::init(&data, &cluster_name, join.as_deref(), &flags, plain_rest))?.map_err(not_made)?;
             let body = json!({
                 "node": made.node,
                 "cluster": made.cluster,
@@ -205,6 +208,21 @@ pub fn run_agent(global: &Global, verb: AgentVerb) -> Done {
             let ended = block(agent::run(config))??;
             Ok(code(ended))
         }
+    }
+}
+
+fn not_made(error: anyhow::Error) -> Failure {
+    let detail = format!("{error:#}");
+    match error.downcast_ref::<InitError>() {
+        Some(InitError::Join(JoinError::Spent)) => Failure::new(AUTH, "enrolment-spent", detail),
+        Some(InitError::Join(JoinError::Unknown)) => Failure::new(AUTH, "token-unknown", detail),
+        Some(InitError::Join(JoinError::NoLeader)) => Failure::new(UNAVAILABLE, "no-leader", detail),
+        Some(InitError::Join(JoinError::Link(_)) | InitError::Unreachable(_)) => {
+            Failure::new(UNAVAILABLE, "unreachable", detail)
+        }
+        Some(InitError::Taken(_) | InitError::WrongToken) => Failure::usage(detail),
+        _ if error.is::<forge_protocol::TokenError>() => Failure::usage(detail),
+        _ => Failure::from(error),
     }
 }
 

@@ -17,7 +17,7 @@ mod submit;
 use crate::args::{Cli, Command, Global};
 use crate::client::Client;
 use crate::contexts;
-use crate::fail::{Failure, OTHER};
+use crate::fail::{Failure, INTERRUPTED, OTHER};
 use clap::CommandFactory;
 use forge_event::EventIndex;
 use std::io::IsTerminal;
@@ -55,7 +55,13 @@ pub fn run(cli: Cli) -> Done {
         remote => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|e| Failure::new(OTHER, "runtime", format!("starting: {e}")))?;
-            runtime.block_on(talk(global, remote))
+            runtime.block_on(async {
+                tokio::select! { biased;
+                    // Who has something to say about it looks for Ctrl-C as well, and sees it first.
+                    done = talk(global, remote) => done,
+                    _ = tokio::signal::ctrl_c() => Err(Failure::silent(INTERRUPTED)),
+                }
+            })
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Done, Session};
 use crate::client::Ask;
+use crate::ids;
 use crate::output::{self, column, text};
 use clap::Subcommand;
 use serde_json::json;
@@ -49,6 +50,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
     match verb {
         Verb::List => output::list(format, &client.json(Ask::get("/v1/projects?limit=500")).await?, &FIELDS),
         Verb::Show { id } => {
+            let id = ids::project(client, &id).await?;
             output::object(format, &client.json(Ask::get(format!("/v1/projects/{id}"))).await?, &FIELDS)
         }
         Verb::Create { name, quota, weight } => {
@@ -62,6 +64,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             output::object(format, &client.json(Ask::post("/v1/projects", body)).await?, &FIELDS);
         }
         Verb::Credits { id, amount, reference, idempotency_key } => {
+            let id = ids::project(client, &id).await?;
             let mut body = json!({"amount": amount});
             if let Some(reference) = reference {
                 body["reference"] = reference.into();

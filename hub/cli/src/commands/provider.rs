@@ -2,6 +2,7 @@
 
 use super::{Done, Session};
 use crate::client::Ask;
+use crate::ids;
 use crate::output::{self, column, text};
 use clap::Subcommand;
 use serde_json::json;
@@ -30,6 +31,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
     match verb {
         Verb::List => output::list(format, &client.json(Ask::get("/v1/providers?limit=500")).await?, &FIELDS),
         Verb::Show { id } => {
+            let id = ids::provider(client, &id).await?;
             output::object(format, &client.json(Ask::get(format!("/v1/providers/{id}"))).await?, &FIELDS)
         }
         Verb::Create { name } => {

@@ -68,6 +68,11 @@ impl Family for MonteCarlo {
         plan::plan(&Spec::reread(spec), hints)
     }
 
+    fn shard_cost_ns(&self, spec: &[u8], plan: &Plan) -> u64 {
+        let spec = Spec::reread(spec);
+        plan::cell_cost_ns(&spec.model, spec.antithetic).saturating_mul(grouping(&plan.body).cells)
+    }
+
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         plan::work(&Spec::reread(spec), grouping(plan), shard).encode()
     }

@@ -113,6 +113,12 @@ impl Family for Null {
         Plan { shard_count: spec.shards, segments: 1, body: spec.payload.encode().to_vec() }
     }
 
+    fn shard_cost_ns(&self, _: &[u8], plan: &Plan) -> u64 {
+        // What a shard costs that does nothing: its way to the agent and back.
+        const WAY_NS: u64 = 100_000;
+        WAY_NS + u64::from(payload_of(&plan.body).sleep_us) * 1000
+    }
+
     fn payload(&self, _spec: &[u8], plan: &[u8], _shard: ShardIndex) -> Vec<u8> {
         plan.to_vec()
     }

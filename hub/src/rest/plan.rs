@@ -1,0 +1,134 @@
+//! Plans: what a submission would become, by the very planner that will cut it.
+
+use super::answer::Answered;
+use super::call::Call;
+use super::explain::sees_names;
+use axum::body::Body;
+use forge_api::plan::{Capacity, Plan, PlannedCredits, PlannedShards, RejectedAgent, Replication, Seconds, Spans};
+use forge_api::problem::ProblemBody;
+use forge_api::submit::{self, JobRequest, Submission};
+use forge_api::{Code, Problem, text};
+use forge_event::*;
+use forge_projections::World;
+use forge_projections::accounting::Account;
+use forge_projections::agents::Agent;
+use forge_projections::decide::matches;
+use forge_projections::family::PlanHints;
+
+/// Agents that a plan lists as rejected.
+const REJECTED_MAX: usize = 100;
+/// Planning, admission, the seals' wait and reduction, beside the shards. Units: ms.
+const AROUND_MS: u64 = 500;
+/// The 95th percentile is taken to be so many times the median: slower machines, some retries.
+const P95_TIMES: u64 = 2;
+
+/// What a submission would become; nothing is committed.
+#[utoipa::path(post, path = "/v1/plans", operation_id = "planJob", tag = "jobs", request_body = JobRequest,
+    responses((status = 200, body = Plan), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["jobs:read"]), ("key" = ["jobs:write"])))]
+pub async fn plan(call: Call, body: Body) -> Answered {
+    call.need(&[Scope::JobsRead, Scope::JobsWrite])?;
+    let project = call.project()?;
+    let body = call.body(body).await?;
+    let submission = submit::read(&body, project, call.rest.hub().families())?;
+    call.show(|world| planned(&call, world, &submission)).await
+}
+
+/// The plan of a submission, as things stand.
+pub fn planned(call: &Call, world: &World, submission: &Submission) -> Result<Plan, Problem> {
+    let fact = &submission.fact;
+    let family = call.rest.hub().families().family(&fact.kind, fact.family_version);
+    let family = family.ok_or_else(|| Problem::new(Code::Internal, "the family is gone"))?;
+    // The planning effect counts slots in the same way: the digests must agree.
+    let classes = &world.scheduler.classes;
+    let fits = |class: u32| classes.get(class as usize).is_some_and(|c| matches(c, &fact.requirements));
+    let live = world.agents.sessions.iter().filter_map(|((_, agent), ())| world.agents.agents.get(agent));
+    let matching: Vec<_> = live.filter(|a| fits(a.class())).collect();
+    let slots = matching.iter().map(|a| a.session.map_or(0, |s| s.slots)).fold(0u32, u32::saturating_add);
+    let plan = family.plan(&fact.spec, PlanHints { shard_cells: fact.shard_cells, slots });
+    let shard_ns = family.shard_cost_ns(&fact.spec, &plan);
+    let rate = world.cluster.prices().and_then(|p| p.prices.iter().find(|(k, _)| *k == fact.kind).map(|(_, r)| *r));
+    let cost = rate.map_or(0, |rate| rate.of(u128::from(plan.shard_count)));
+    let available = world.accounting.balance(Account::ProjectAvailable(fact.project));
+    let mut warnings = Vec::new();
+    if matching.is_empty() {
+        warnings.push("no connected agent matches the requirements".to_string());
+    }
+    if available < cost as i128 {
+        let available = text::micro(available);
+        warnings.push(format!("the job needs {} credits; the project has {available} available", text::credits(cost)));
+    }
+    Ok(Plan {
+        digest: Digest::of(&plan.body).to_string(),
+        kind: fact.kind.clone(),
+        shards: PlannedShards { count: plan.shard_count, est_seconds: seconds(shard_ns) },
+        // Policy 1 checks results for free and runs nothing twice.
+        replication: Replication { floor: 0.0, expected_overhead: 0.0 },
+        credits: PlannedCredits { low: text::credits(cost), high: text::credits(cost) },
+        eta: eta(plan.shard_count, slots, shard_ns),
+        capacity: Capacity {
+            matching_agents: matching.len() as u64,
+            idle: matching.iter().filter(|a| a.leases == 0).count() as u64,
+        },
+        rejected_agents: rejected(world, &fact.requirements, sees_names(call)),
+        warnings,
+        as_of_index: world.head.events,
+    })
+}
+
+fn seconds(ns: u64) -> Seconds {
+    Seconds { p50: ns as f64 / 1e9, p95: ns.saturating_mul(P95_TIMES) as f64 / 1e9 }
+}
+
+/// Every slot works on one shard at a time.
+fn eta(shards: u64, slots: u32, shard_ns: u64) -> Option<Spans> {
+    let rounds = shards.div_ceil(u64::from(Some(slots).filter(|slots| *slots > 0)?));
+    let median = (u128::from(rounds) * u128::from(shard_ns)).div_ceil(1_000_000);
+    let median = u64::try_from(median).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
+    let span = |ms: u64| text::show_duration(DurationMs(ms + AROUND_MS));
+    Some(Spans { p50: span(median), p95: span(median * P95_TIMES) })
+}
+
+fn rejected(world: &World, required: &Requirements, names: bool) -> Vec<RejectedAgent> {
+    let refused = world.agents.agents.iter().filter_map(|(id, agent)| Some((id, refusal(world, agent, required)?)));
+    let named =
+        |(id, code): (&AgentId, &str)| RejectedAgent { agent: names.then(|| id.to_string()), code: code.into() };
+    refused.take(REJECTED_MAX).map(named).collect()
+}
+
+/// The first thing that keeps an agent from the job's shards.
+fn refusal(world: &World, agent: &Agent, required: &Requirements) -> Option<&'static str> {
+    let Some(session) = &agent.session else { return Some("offline") };
+    if session.draining {
+        return Some("draining");
+    }
+    let class = world.scheduler.classes.get(agent.class() as usize)?;
+    let lacks = |part: Requirements| !matches(class, &part);
+    let none = Requirements::default;
+    if lacks(Requirements { cpu_class: required.cpu_class.clone(), ..none() }) {
+        Some("cpu-class")
+    } else if lacks(Requirements { gpu: required.gpu.clone(), ..none() }) {
+        Some("gpu")
+    } else if agent.capabilities.mem_bytes < required.mem_bytes_min {
+        Some("memory")
+    } else if lacks(Requirements { regions: required.regions.clone(), ..none() }) {
+        Some("region")
+    } else if lacks(Requirements { software: required.software.clone(), ..none() }) {
+        Some("software")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_as_many_rounds_away_as_the_slots_need() {
+        let spans = eta(9, 4, 1_000_000_000).expect("there are slots");
+        assert_eq!((spans.p50.as_str(), spans.p95.as_str()), ("3500ms", "6500ms"));
+        assert_eq!(eta(9, 0, 1), None);
+        assert!(eta(u64::MAX, 1, u64::MAX).is_some());
+    }
+}
