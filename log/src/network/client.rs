@@ -28,6 +28,9 @@ use tokio::time::timeout;
 
 /// Appends that may be on their way to a peer.
 const IN_FLIGHT_MAX: usize = 64;
+/// A request that only tells what is committed waits this long for one with entries, which tells it as well: a lone
+/// writer's next turn mostly comes sooner, and then each peer is spoken to once a turn instead of twice.
+const COMMIT_WAIT: Duration = Duration::from_millis(2);
 /// A follower may take this many time-to-lives for an append: it fsyncs before it answers.
 const APPEND_PATIENCE: u32 = 8;
 /// Bytes of a snapshot in one message.
@@ -279,9 +282,17 @@ where
     let (in_flight, requests) = mpsc::channel(IN_FLIGHT_MAX);
     let sending = tokio::spawn(async move {
         let mut number = 0;
-        while let Some(request) = input.next().await {
+        while let Some(mut request) = input.next().await {
+            while request.entries.is_empty()
+                && let Ok(Some(next)) = timeout(COMMIT_WAIT, input.next()).await
+            {
+                if in_flight.send(OnItsWay::WithNext(request.prev_log_id)).await.is_err() {
+                    return;
+                }
+                request = next;
+            }
             number += 1;
-            if in_flight.send(number).await.is_err() {
+            if in_flight.send(OnItsWay::Numbered(number)).await.is_err() {
                 return;
             }
             let sent = within(patience, send_message(&mut *sender, &encode_append(number, &request))).await;
@@ -292,9 +303,15 @@ where
         }
     });
     let state = Some((receiver, requests, Sending(sending.abort_handle())));
-    stream::unfold(state, move |state| async move {
+    let answers = stream::unfold(state, move |state| async move {
         let (mut receiver, mut requests, sending) = state?;
-        let number: u64 = requests.recv().await?;
+        let mut results = Vec::new();
+        let number: u64 = loop {
+            match requests.recv().await? {
+                OnItsWay::WithNext(matching) => results.push(Ok(Ok(matching))),
+                OnItsWay::Numbered(number) => break number,
+            }
+        };
         let result = async {
             let answer = within(patience, recv_message(&mut *receiver)).await?;
             let answer = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -306,8 +323,22 @@ where
         }
         .await;
         let state = matches!(result, Ok(Ok(_))).then_some((receiver, requests, sending));
-        Some((result, state))
-    })
+        if state.is_none() {
+            // What did not reach the peer was not answered by it either.
+            results.clear();
+        }
+        results.push(result);
+        Some((stream::iter(results), state))
+    });
+    answers.flatten()
+}
+
+/// A request that waits for its answer.
+enum OnItsWay {
+    /// Sent under this number.
+    Numbered(u64),
+    /// Not sent: the next one says the same and more. Where the peer's log matches, once that one is answered.
+    WithNext(Option<LogId>),
 }
 
 /// `work` under a deadline.
