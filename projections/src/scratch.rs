@@ -52,7 +52,8 @@ pub(crate) struct Scratch {
     /// Position of the last event.
     pub index: EventIndex,
     pub undecided: VecDeque<(AgentId, u64)>,
-    pub limbo: Vec<Limbo>,
+    /// This and the next two are taken from the front, mostly.
+    pub limbo: VecDeque<Limbo>,
     pub planned: Vec<JobId>,
     pub cancels: Vec<(JobId, EventIndex)>,
     /// Reasons given with them.
@@ -62,8 +63,8 @@ pub(crate) struct Scratch {
     /// The last job whose shards were requeued, and what had ended their leases.
     pub requeued: Option<(JobId, EventIndex)>,
     pub reduced: Vec<JobId>,
-    pub unpaid: Vec<Unpaid>,
-    pub unvoided: Vec<Unvoided>,
+    pub unpaid: VecDeque<Unpaid>,
+    pub unvoided: VecDeque<Unvoided>,
     /// Work may be left for the next turn: a budget ran out, or nobody looked.
     pub leftover: bool,
     /// Room for a digest, then the canonical bytes of the event that is being folded.

@@ -271,7 +271,7 @@ impl Drop for Sending {
 /// Shape: one answer for each request, until the first that is not a match, or an error; then it ends.
 fn pipeline<S>(
     link: Link,
-    mut input: S,
+    input: S,
     patience: Duration,
 ) -> impl Stream<Item = io::Result<StreamAppendResult<Types>>> + Send
 where
@@ -281,6 +281,7 @@ where
     // A place in this channel is a request on its way; it is taken before the request goes out.
     let (in_flight, requests) = mpsc::channel(IN_FLIGHT_MAX);
     let sending = tokio::spawn(async move {
+        let mut input = input.fuse();
         let mut number = 0;
         while let Some(mut request) = input.next().await {
             while request.entries.is_empty()

@@ -19,8 +19,9 @@ const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const META_VERSION: u8 = 1;
 const META_BYTES_MAX: usize = 4096;
-/// redb's page cache. Units: bytes.
-const PAGE_CACHE_BYTES: usize = 32 << 20;
+/// redb's page cache, half of it at most for what is not written yet. What is read is mostly in memory as entries.
+/// Units: bytes.
+const PAGE_CACHE_BYTES: usize = 8 << 20;
 
 /// An end of the chain over records: the log id there, and the digest after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

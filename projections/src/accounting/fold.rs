@@ -130,7 +130,7 @@ impl World {
             let at = self.turn.unpaid.iter().position(|u| {
                 u.job == e.job && u.agent == paid.agent && u.attempt == paid.attempt && u.shards == paid.shards
             });
-            let unpaid = at.map(|at| self.turn.unpaid.remove(at)).expect("only accepted results are paid");
+            let unpaid = at.and_then(|at| self.turn.unpaid.remove(at)).expect("only accepted results are paid");
             meta.add_cause(unpaid.accepted);
             self.mark_paid(&unpaid, transfer);
         }
@@ -214,8 +214,9 @@ impl World {
 
     /// Voids one result for the books; gives the event that made it void.
     fn void_pay(&mut self, agent: AgentId, lease: LeaseId) -> EventIndex {
-        if let Some(at) = self.turn.unvoided.iter().position(|u| u.lease == lease && u.agent == agent) {
-            return self.turn.unvoided.remove(at).cause;
+        let at = self.turn.unvoided.iter().position(|u| u.lease == lease && u.agent == agent);
+        if let Some(unvoided) = at.and_then(|at| self.turn.unvoided.remove(at)) {
+            return unvoided.cause;
         }
         let position = self.unsealed_position(agent, lease).expect("only an accepted, unsealed result is voided");
         self.void_pending(agent, position);

@@ -107,7 +107,7 @@ impl World {
             old => old - old / 8 + residence_ms * 2,
         };
         self.add_evidence(e.job);
-        self.turn.unpaid.push(Unpaid {
+        self.turn.unpaid.push_back(Unpaid {
             accepted: index,
             job: e.job,
             agent: e.agent,
@@ -127,7 +127,7 @@ impl World {
             self.agent_mut(e.agent).learn_failure(count);
             self.rank(e.agent);
             self.job_mut(e.job).failed_attempt_count += count;
-            self.turn.limbo.push(Limbo {
+            self.turn.limbo.push_back(Limbo {
                 job: e.job,
                 agent: e.agent,
                 attempt: e.attempt,
@@ -152,7 +152,7 @@ impl World {
         let mut received = Vec::new();
         for (position, lease) in positions {
             received.push(self.void_pending(agent, position));
-            self.turn.unvoided.push(Unvoided { cause: index, agent, lease });
+            self.turn.unvoided.push_back(Unvoided { cause: index, agent, lease });
             let work = self.scheduler.work.get_mut(&lease.job).expect("only an open job's shards are requeued");
             work.done.remove(lease.shard);
         }

@@ -83,9 +83,9 @@ impl Deciding<'_> {
 
     /// Requeues every shard in limbo, unless its job is over or has to fail for it.
     pub(super) fn requeue_limbo(&mut self) {
-        while let Some(limbo) = self.world.turn.limbo.first().cloned() {
+        while let Some(limbo) = self.world.turn.limbo.front().cloned() {
             if self.world.job(limbo.job).ended.is_some() {
-                self.world.turn.limbo.remove(0);
+                self.world.turn.limbo.pop_front();
                 continue;
             }
             let Limbo { job, shards, reason, attempt, .. } = limbo;

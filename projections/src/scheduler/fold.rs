@@ -184,7 +184,7 @@ impl World {
         self.rank(agent);
         if self.job(job).ended.is_none() {
             self.job_mut(job).failed_attempt_count += count;
-            self.turn.limbo.push(Limbo { job, agent, attempt, shards: shards.clone(), reason, ended: index });
+            self.turn.limbo.push_back(Limbo { job, agent, attempt, shards: shards.clone(), reason, ended: index });
         }
         assigned
     }
@@ -229,8 +229,8 @@ impl World {
         } else {
             let same =
                 |l: &Limbo| l.job == e.job && l.attempt == e.attempt && l.reason == e.reason && l.shards == e.shards;
-            let at = self.turn.limbo.iter().position(same).expect("only what fell into limbo is requeued");
-            let limbo = self.turn.limbo.remove(at);
+            let at = self.turn.limbo.iter().position(same);
+            let limbo = at.and_then(|at| self.turn.limbo.remove(at)).expect("only what fell into limbo is requeued");
             meta.add_cause(limbo.ended);
             limbo.agent
         };
