@@ -47,6 +47,8 @@ pub struct Metrics {
     pub http_refused: Counter,
     pub auth_failed: Counter,
     pub sessions: Gauge,
+    /// Of agents: sessions, enrolments, handshakes, and those being closed.
+    pub connections: Gauge,
     pub results: Counter,
     pub results_refused: Counter,
     pub ledger_sum: Gauge,
@@ -81,6 +83,7 @@ impl Default for Metrics {
             gauge
         };
         let sessions = gauge("agent_sessions", "Agent sessions held by this node");
+        let connections = gauge("agent_connections", "Connections of agents, those being closed included");
         let ledger_sum = gauge("ledger_sum", "Sum over all accounts in micro-credits; must be 0");
         let applied_index = gauge("applied_index", "Position of the last folded event");
         Metrics {
@@ -94,6 +97,7 @@ impl Default for Metrics {
             http_refused,
             auth_failed,
             sessions,
+            connections,
             results,
             results_refused,
             ledger_sum,

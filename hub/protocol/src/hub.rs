@@ -254,6 +254,20 @@ impl HubSession {
         (waits && !self.closed && self.retry_at > Now(0)).then_some(self.retry_at)
     }
 
+    /// Whether nothing is live, waits or is under way.
+    pub fn is_idle(&self) -> bool {
+        self.attempts.is_empty() && self.actions.is_empty() && self.is_settled() && self.others.is_empty()
+    }
+
+    /// Gives back the memory of busier times. For an idle session.
+    pub fn rest(&mut self) {
+        // An emptied tree keeps a node.
+        (self.attempts, self.in_flight) = (BTreeMap::new(), BTreeMap::new());
+        self.actions = VecDeque::new();
+        self.deliveries = VecDeque::new();
+        self.others = VecDeque::new();
+    }
+
     /// What to send to the leader next.
     pub fn poll_submission(&mut self, now: Now) -> Option<(SubmissionId, Submission)> {
         if self.closed || now < self.retry_at {

@@ -29,6 +29,8 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 96 * 1024;
 /// Unread bytes of one connection, and unacknowledged ones towards it.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Between two counts of connections.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Sessions have so long to tell their agents that the node goes away.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
@@ -79,6 +81,7 @@ impl Door {
         tasks.spawn(observe::run(hub.clone(), sessions.clone(), stop.clone()));
         tasks.spawn(orphans::run(hub.clone(), sessions.clone(), stop.clone()));
         let handshakes = Arc::new(());
+        let mut count = tokio::time::interval(COUNT_EVERY);
         loop {
             tokio::select! {
                 biased;
@@ -96,6 +99,7 @@ impl Door {
                         tasks.spawn(welcome(hub.clone(), sessions.clone(), incoming, counted, stop.clone()));
                     }
                 }
+                _ = count.tick() => drop(hub.metrics().connections.set(endpoint.open_connections() as i64)),
                 Some(ended) = tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
                         tracing::error!(%error, "a task of the agents' door panicked");

@@ -51,7 +51,7 @@ pub(super) struct Shared {
 struct Entry {
     /// Tells this session from a later one of the same agent.
     serial: u64,
-    inbox: mpsc::Sender<Routed>,
+    inbox: mpsc::Sender<Box<Routed>>,
     shared: Arc<Shared>,
     connection: quinn::Connection,
     /// What was reported last, quantised.
@@ -74,8 +74,8 @@ pub(super) struct Registered {
     agent: AgentId,
     serial: u64,
     pub shared: Arc<Shared>,
-    /// Ends when a later session of the agent takes the place.
-    pub inbox: mpsc::Receiver<Routed>,
+    /// Ends when a later session of the agent takes the place. Boxed: the queue has room for 32 from the first on.
+    pub inbox: mpsc::Receiver<Box<Routed>>,
 }
 
 impl Sessions {
@@ -142,7 +142,7 @@ impl Sessions {
 
 impl Entry {
     fn tell(&self, routed: Routed) {
-        if self.inbox.try_send(routed).is_err() {
+        if self.inbox.try_send(Box::new(routed)).is_err() {
             // Full: the session will see this when it has emptied its inbox. Closed: nobody is left to tell.
             self.shared.missed.store(true, Ordering::Release);
         }

@@ -79,8 +79,13 @@ struct Live<'a> {
     position: u64,
     scratch: Vec<u8>,
     started: Instant,
+    /// When a session that has nothing to do gives back what it took; `None`: it did, or has something to do.
+    rest_at: Option<Instant>,
     ended: bool,
 }
+
+/// A session without work for so long gives back the memory of busier times: most agents are idle most of the time.
+const REST_AFTER: Duration = Duration::from_secs(2);
 
 enum Event {
     Stop,
@@ -115,6 +120,7 @@ impl<'a> Live<'a> {
             position,
             scratch: Vec::new(),
             started: Instant::now(),
+            rest_at: None,
             ended: false,
         }
     }
@@ -136,7 +142,7 @@ impl<'a> Live<'a> {
                 Some(done) = self.steps.next(), if reads => Event::Step(done),
                 Some((id, verdict)) = self.submissions.next(), if !self.submissions.is_empty() => Event::Verdict(id, verdict),
                 () = std::future::ready(()), if !settled => Event::Settle,
-                () = sleep_until(retry_at), if retry_at.is_some() => Event::Timer,
+                () = sleep_until(retry_at.or(self.rest_at)), if retry_at.or(self.rest_at).is_some() => Event::Timer,
             };
             settled = matches!(event, Event::Settle);
             match event {
@@ -151,9 +157,31 @@ impl<'a> Live<'a> {
                     let now = self.now();
                     self.machine.handle_verdict(id, verdict, now);
                 }
-                Event::Timer => {}
-                Event::Settle => self.settle().await,
+                Event::Timer => self.rest(),
+                Event::Settle => {
+                    self.settle().await;
+                    self.rest_at = (!self.is_idle()).then(|| Instant::now() + REST_AFTER).or(self.rest_at);
+                }
             }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.streams.is_empty() && self.steps.is_empty() && self.submissions.is_empty() && self.machine.is_idle()
+    }
+
+    /// Gives back the memory of busier times, if it is time to.
+    fn rest(&mut self) {
+        if self.rest_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        // Who is at work now sets a new time as it settles.
+        self.rest_at = None;
+        if self.is_idle() {
+            self.streams = BTreeMap::new();
+            self.scratch = Vec::new();
+            self.dispatcher = Dispatcher::default();
+            self.machine.rest();
         }
     }
 
@@ -455,7 +483,7 @@ const _: () = assert!(ATTEMPT_STREAMS_MAX >= 2 * forge_projections::agents::WIND
 
 async fn next_routed(registered: &mut Option<Registered>) -> Option<Routed> {
     match registered {
-        Some(registered) => registered.inbox.recv().await,
+        Some(registered) => registered.inbox.recv().await.map(|routed| *routed),
         None => std::future::pending().await,
     }
 }

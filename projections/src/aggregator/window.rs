@@ -7,9 +7,6 @@ use alloc::sync::Arc;
 use forge_event::*;
 use serde::{Deserialize, Serialize};
 
-/// Results that an empty window keeps room for.
-const ROOM_KEPT: usize = 16;
-
 /// The windows of all agents that ever delivered.
 #[derive(Clone, Serialize, Deserialize, Debug, Default)]
 pub struct Windows(CowMap<AgentId, Arc<Window>>);
@@ -69,7 +66,8 @@ impl Windows {
         window.results.drain(..count).for_each(take);
         window.first = upto + 1;
         if window.results.is_empty() {
-            window.results.shrink_to(ROOM_KEPT);
+            // Most agents are idle most of the time.
+            window.results = VecDeque::new();
         }
         count as u64
     }

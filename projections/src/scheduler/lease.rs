@@ -110,7 +110,8 @@ impl Leases {
         let Some(grants) = self.held.get_mut(&agent) else { return };
         let (by_job, deadlines) = (&mut self.by_job, &mut self.deadlines);
         let mut left = shards.count();
-        Arc::make_mut(grants).retain_mut(|grant| {
+        let grants = Arc::make_mut(grants);
+        grants.retain_mut(|grant| {
             if left == 0 || (grant.job, grant.attempt) != (job, attempt) {
                 return true;
             }
@@ -126,6 +127,9 @@ impl Leases {
             }
             !grant.shards.is_empty()
         });
+        if grants.is_empty() {
+            *grants = Vec::new();
+        }
     }
 
     pub(crate) fn root(&mut self) -> Digest {
