@@ -2,6 +2,7 @@
 
 mod formats;
 mod graph;
+mod planted;
 mod prose;
 mod purity;
 mod shell;
