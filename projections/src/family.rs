@@ -46,6 +46,101 @@ pub struct Plan {
     pub segments: u16,
     /// The family's own bytes; enough, with the spec, to say what each shard is.
     pub body: Vec<u8>,
+    /// Nothing is planned after this stage: when it is done, the job is reduced.
+    pub last: bool,
+}
+
+/// Why a plan, a check or a reduction has no outcome. It becomes the job's `error`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Kebab-case: the family's own, or `blob-missing`, `blob-unreadable`.
+    pub code: &'static str,
+    /// What happened, for people.
+    pub detail: String,
+}
+
+impl Fault {
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Fault {
+        Fault { code, detail: detail.into() }
+    }
+}
+
+/// The blobs that a job may read, and where its large outputs go. Content-addressed; reading is by range.
+pub trait Blobs {
+    /// Length of a blob. Units: bytes.
+    ///
+    /// # Errors
+    /// `blob-missing` if there is none of this digest.
+    fn bytes(&self, digest: &Digest) -> Result<u64, Fault>;
+
+    /// Fills `buffer` from byte `first` on.
+    ///
+    /// # Errors
+    /// `blob-missing`, or `blob-unreadable` if it ends before the buffer does.
+    fn read(&self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Fault>;
+
+    /// Keeps the concatenation of `parts`; gives its digest and length in bytes. Keeping the same bytes again is free.
+    ///
+    /// # Errors
+    /// The first one of `parts`, or `blob-unwritable`.
+    fn put(&self, parts: &mut dyn Iterator<Item = Result<Vec<u8>, Fault>>) -> Result<(Digest, u64), Fault>;
+
+    /// A whole blob of at most `bytes_max`.
+    ///
+    /// # Errors
+    /// As [`Blobs::read`]; `blob-too-large` past the limit.
+    fn whole(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>, Fault> {
+        let bytes = self.bytes(digest)?;
+        if bytes > bytes_max {
+            let detail = alloc::format!("{digest} has {bytes} bytes; at most {bytes_max} are read here");
+            return Err(Fault::new("blob-too-large", detail));
+        }
+        let mut buffer = alloc::vec![0; bytes as usize];
+        self.read(digest, 0, &mut buffer)?;
+        Ok(buffer)
+    }
+}
+
+/// Has nothing and keeps nothing: for families and stages that need no blobs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoBlobs;
+
+impl Blobs for NoBlobs {
+    fn bytes(&self, digest: &Digest) -> Result<u64, Fault> {
+        Err(Fault::new("blob-missing", alloc::format!("there is no blob {digest} here")))
+    }
+
+    fn read(&self, digest: &Digest, _: u64, _: &mut [u8]) -> Result<(), Fault> {
+        self.bytes(digest).map(drop)
+    }
+
+    fn put(&self, _: &mut dyn Iterator<Item = Result<Vec<u8>, Fault>>) -> Result<(Digest, u64), Fault> {
+        Err(Fault::new("blob-unwritable", "no blob is kept here"))
+    }
+}
+
+/// A job as its family plans and reduces it: its spec, and every stage planned so far, all of them done.
+#[derive(Clone, Copy, Debug)]
+pub struct Past<'a> {
+    /// A [`CheckedSpec::spec`] of this version.
+    pub spec: &'a [u8],
+    pub stages: &'a [DoneStage<'a>],
+}
+
+impl<'a> Past<'a> {
+    /// A job of which nothing is planned yet.
+    pub fn new(spec: &'a [u8]) -> Past<'a> {
+        Past { spec, stages: &[] }
+    }
+}
+
+/// A stage all of whose results are folded.
+#[derive(Clone, Copy, Debug)]
+pub struct DoneStage<'a> {
+    /// [`Plan::body`].
+    pub plan: &'a [u8],
+    pub shard_count: u64,
+    pub mid: &'a dyn MidState,
 }
 
 /// A workload family: planner, checks and reducer. Pure; never runs the workload.
@@ -62,8 +157,19 @@ pub trait Family: Sync + Send + Debug {
     /// Every fault found, at least one.
     fn check_spec(&self, spec: &serde_json::Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>>;
 
-    /// Cuts the work into shards. `spec` is a [`CheckedSpec::spec`] of this version.
-    fn plan(&self, spec: &[u8], hints: PlanHints) -> Plan;
+    /// Looks into the blobs that a spec names, before anything is held for the job; `spec` is a [`CheckedSpec::spec`].
+    ///
+    /// # Errors
+    /// Every fault found, at least one, addressed to the field that names the blob.
+    fn check_inputs(&self, _spec: &[u8], _blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
+        Ok(())
+    }
+
+    /// Cuts the next stage into shards: the first one if `past` has none, else the one that follows from those done.
+    ///
+    /// # Errors
+    /// [`Fault`]: the job fails with it.
+    fn plan(&self, past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault>;
 
     /// About how long a shard of this plan takes on one core. For estimates only, never for decisions. Units: nanoseconds.
     fn shard_cost_ns(&self, _spec: &[u8], _plan: &Plan) -> u64 {
@@ -71,10 +177,52 @@ pub trait Family: Sync + Send + Debug {
     }
 
     /// What an agent is given for a shard: self-contained bytes for the executor of this kind and version.
+    /// Here and below `shard` counts from 0 within its stage.
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8>;
+
+    /// Blobs that the payload names: the only ones its agent may read.
+    fn shard_blobs(&self, _spec: &[u8], _plan: &[u8], _shard: ShardIndex) -> Vec<Digest> {
+        Vec::new()
+    }
 
     /// The free checks of one result: a bit for each failed one, 0 = all passed. Never panics on arbitrary bytes.
     fn check_result(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32;
+
+    /// Blobs that a result names, which its agent kept before it answered. Asked only of results whose
+    /// [`Family::check_result`] is 0.
+    fn result_blobs(&self, _spec: &[u8], _plan: &[u8], _result: &[u8]) -> Vec<Digest> {
+        Vec::new()
+    }
+
+    /// The checks that read blobs, of a result whose [`Family::check_result`] is 0 and which names some:
+    /// further bits, deterministic, linear in the bytes read.
+    ///
+    /// # Errors
+    /// [`Fault`] if a blob cannot be read here; that says nothing about the result.
+    fn check_blobs(
+        &self,
+        _spec: &[u8],
+        _plan: &[u8],
+        _shard: ShardIndex,
+        _result: &[u8],
+        _blobs: &dyn Blobs,
+    ) -> Result<u32, Fault> {
+        Ok(0)
+    }
+
+    /// The canonical result document, once every stage is done. May take long and keep blobs: runs as an effect.
+    ///
+    /// # Errors
+    /// [`Fault`]: the job fails with it.
+    fn reduce(&self, past: &Past<'_>, _blobs: &dyn Blobs) -> Result<Vec<u8>, Fault> {
+        let document = past.stages.last().and_then(|stage| stage.mid.finish());
+        document.ok_or_else(|| Fault::new("no-document", "the mid-state alone does not give a document"))
+    }
+
+    /// Bound of the stage's mid-state, charged to the project's budget while the job is open. Units: bytes.
+    fn mid_bytes_max(&self, _spec: &[u8], _plan: &Plan) -> u64 {
+        64 * 1024
+    }
 
     /// The numeric state before the first result.
     fn mid_state(&self, spec: &[u8], plan: &[u8]) -> Box<dyn MidState>;
@@ -106,8 +254,10 @@ pub trait MidState: Sync + Send + Debug {
     /// Memory it takes. Units: bytes, roughly.
     fn bytes(&self) -> usize;
 
-    /// The canonical result document, once all shards are in. May take long: runs as an effect.
-    fn finish(&self) -> Vec<u8>;
+    /// The canonical result document, if it follows from this state alone. May take long: runs as an effect.
+    fn finish(&self) -> Option<Vec<u8>> {
+        None
+    }
 
     fn clone_box(&self) -> Box<dyn MidState>;
 }

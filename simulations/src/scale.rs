@@ -8,7 +8,7 @@ use forge_event::*;
 use forge_hub::genesis::{self, Genesis};
 use forge_projections::World;
 use forge_projections::decide::POLICY;
-use forge_projections::family::{Families, PlanHints};
+use forge_projections::family::{Families, NoBlobs, Past, PlanHints};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -116,7 +116,7 @@ impl House {
         let job = JobId::born_at(self.turn(vec![Fact { by: Some(by("job")), event: submitted.into() }]));
         let effect = EffectId::Plan { job, stage: 0 };
         self.turn(vec![EffectStarted { effect, try_number: 1, node: NodeId(1) }.into()]);
-        let plan = family.plan(&checked.spec, PlanHints::default());
+        let plan = family.plan(&Past::new(&checked.spec), PlanHints::default(), &NoBlobs).expect("this family plans without blobs");
         let planned = StagePlanned {
             job,
             stage: 0,

@@ -3,7 +3,7 @@
 use forge_adapters::Registry;
 use forge_adapters::monte_carlo::kernel::ShardRun;
 use forge_adapters::null::Payload;
-use forge_projections::family::{Families, PlanHints};
+use forge_projections::family::{Families, NoBlobs, Past, PlanHints};
 
 /// The result of a shard; `None` if its payload is not one.
 pub fn compute(kind: &str, payload: &[u8]) -> Option<Vec<u8>> {
@@ -35,12 +35,12 @@ pub fn whole(kind: &str, spec: &[u8]) -> Vec<u8> {
     let value = serde_json::from_slice(spec).expect("an admitted spec is JSON");
     let hints = PlanHints { shard_cells: (kind == "monte_carlo").then_some(u64::MAX >> 1), slots: 1 };
     let spec = family.check_spec(&value, None).expect("an admitted spec has no fault").spec;
-    let plan = family.plan(&spec, hints);
+    let plan = family.plan(&Past::new(&spec), hints, &NoBlobs).expect("this family plans without blobs");
     let mut mid = family.mid_state(&spec, &plan.body);
     for shard in 0..plan.shard_count as u32 {
         let payload = family.payload(&spec, &plan.body, shard);
         let result = compute(kind, &payload).expect("a family's payload is one");
         mid.fold(shard, &result);
     }
-    mid.finish()
+    mid.finish().expect("the document follows from the mid-state")
 }

@@ -7,6 +7,8 @@
 extern crate alloc;
 
 pub mod faults;
+pub mod gathered;
+pub mod host;
 pub mod json;
 pub mod laws;
 pub mod monte_carlo;

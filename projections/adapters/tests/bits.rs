@@ -2,7 +2,7 @@
 
 use forge_adapters::Registry;
 use forge_adapters::monte_carlo::kernel;
-use forge_projections::family::{Families, Family, Plan, PlanHints};
+use forge_projections::family::{Families, Family, NoBlobs, Past, Plan, PlanHints};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -52,7 +52,9 @@ fn spec() -> impl Strategy<Value = Value> {
 
 fn planned(spec: &Value, shard_cells: Option<u64>) -> (Vec<u8>, Plan) {
     let checked = family().check_spec(spec, shard_cells).expect("the strategy gives good specs").spec;
-    let plan = family().plan(&checked, PlanHints { shard_cells, slots: 3 });
+    let plan = family()
+        .plan(&Past::new(&checked), PlanHints { shard_cells, slots: 3 }, &NoBlobs)
+        .expect("this family plans without blobs");
     (checked, plan)
 }
 
@@ -68,7 +70,7 @@ proptest! {
         let (checked, whole) = planned(&spec, Some(1000));
         let mut mid = family().mid_state(&checked, &whole.body);
         mid.fold(0, &result(&checked, &whole, 0));
-        let (document, state) = (mid.finish(), mid.encode());
+        let (document, state) = (mid.finish().expect("the document follows from the mid-state"), mid.encode());
 
         let (checked, plan) = planned(&spec, Some(cells));
         let mut shards: Vec<u32> = (0..plan.shard_count as u32).collect();
@@ -83,7 +85,7 @@ proptest! {
             }
         }
         prop_assert_eq!(mid.encode(), state);
-        prop_assert_eq!(mid.finish(), document);
+        prop_assert_eq!(mid.finish().expect("the document follows from the mid-state"), document);
     }
 
     #[test]

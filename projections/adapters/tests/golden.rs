@@ -3,14 +3,16 @@
 use forge_adapters::Registry;
 use forge_adapters::monte_carlo::kernel;
 use forge_event::digest::hex;
-use forge_projections::family::{Families, PlanHints};
+use forge_projections::family::{Families, NoBlobs, Past, PlanHints};
 use serde_json::{Value, json};
 
 /// Plan body, payload, result and mid-state of the first shard in hex, then the document of the whole job.
 fn frozen(kind: &str, spec: Value, shard_cells: Option<u64>, run: fn(&[u8]) -> Vec<u8>) -> [String; 5] {
     let family = Registry.newest(kind).expect("the kind is known");
     let spec = family.check_spec(&spec, shard_cells).expect("the spec has no fault").spec;
-    let plan = family.plan(&spec, PlanHints { shard_cells, slots: 1 });
+    let plan = family
+        .plan(&Past::new(&spec), PlanHints { shard_cells, slots: 1 }, &NoBlobs)
+        .expect("this family plans without blobs");
     let mut mid = family.mid_state(&spec, &plan.body);
     let mut first = None;
     for shard in 0..plan.shard_count as u32 {
@@ -20,7 +22,13 @@ fn frozen(kind: &str, spec: Value, shard_cells: Option<u64>, run: fn(&[u8]) -> V
         first.get_or_insert_with(|| [hex(&payload), hex(&result), hex(&mid.encode())]);
     }
     let [payload, result, state] = first.expect("a job has a shard");
-    [hex(&plan.body), payload, result, state, String::from_utf8(mid.finish()).expect("a document is text")]
+    [
+        hex(&plan.body),
+        payload,
+        result,
+        state,
+        String::from_utf8(mid.finish().expect("the document follows from the mid-state")).expect("a document is text"),
+    ]
 }
 
 fn check(name: &str, found: [String; 5], golden: &str) {

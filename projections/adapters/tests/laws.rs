@@ -1,24 +1,25 @@
 //! The conformance suite for every family of the registry.
 
 use forge_adapters::Registry;
-use forge_adapters::laws::Bench;
+use forge_adapters::host::{Host, Stop};
+use forge_adapters::laws::{Bench, MemoryBlobs, Run};
 use forge_adapters::monte_carlo::kernel;
 use forge_adapters::null::Payload;
 use forge_projections::family::Families;
 use serde_json::{Value, json};
 
-fn null(payload: &[u8]) -> Vec<u8> {
-    vec![0; Payload::decode(payload).expect("a null payload").payload_bytes as usize]
+fn null(payload: &[u8], _: &mut dyn Host) -> Result<Vec<u8>, Stop> {
+    Ok(vec![0; Payload::decode(payload).ok_or(Stop::BadPayload)?.payload_bytes as usize])
 }
 
-fn monte_carlo(payload: &[u8]) -> Vec<u8> {
-    kernel::run(payload).expect("a payload of this version")
+fn monte_carlo(payload: &[u8], _: &mut dyn Host) -> Result<Vec<u8>, Stop> {
+    kernel::run(payload).ok_or(Stop::BadPayload)
 }
 
 fn check(kind: &str, spec: Value, groupings: &[Option<u64>]) -> String {
     let family = Registry.newest(kind).expect("the kind is known");
-    let run: &dyn Fn(&[u8]) -> Vec<u8> = if kind == "null" { &null } else { &monte_carlo };
-    let bench = Bench { family, spec, groupings: groupings.to_vec(), run };
+    let run: Run<'_> = if kind == "null" { &null } else { &monte_carlo };
+    let bench = Bench { family, spec, groupings: groupings.to_vec(), blobs: &MemoryBlobs::default(), run };
     String::from_utf8(bench.check()).expect("a document is text")
 }
 

@@ -4,7 +4,7 @@ use forge_adapters::Registry;
 use forge_adapters::monte_carlo::kernel;
 use forge_adapters::monte_carlo::model::{Evaluator, LANES};
 use forge_adapters::monte_carlo::work::ShardWork;
-use forge_projections::family::{Families, PlanHints};
+use forge_projections::family::{Families, NoBlobs, Past, PlanHints};
 use serde_json::{Value, json};
 
 fn rows(text: &str) -> Vec<Value> {
@@ -15,7 +15,9 @@ fn rows(text: &str) -> Vec<Value> {
 fn run(spec: &Value, shard_cells: Option<u64>) -> (Value, Vec<u8>) {
     let family = Registry.newest("monte_carlo").expect("the family is built in");
     let spec = family.check_spec(spec, shard_cells).expect("the oracle's specs have no fault").spec;
-    let plan = family.plan(&spec, PlanHints { shard_cells, slots: 4 });
+    let plan = family
+        .plan(&Past::new(&spec), PlanHints { shard_cells, slots: 4 }, &NoBlobs)
+        .expect("this family plans without blobs");
     let mut mid = family.mid_state(&spec, &plan.body);
     let payload = |shard| family.payload(&spec, &plan.body, shard);
     for shard in 0..plan.shard_count as u32 {
@@ -23,7 +25,11 @@ fn run(spec: &Value, shard_cells: Option<u64>) -> (Value, Vec<u8>) {
         assert_eq!(family.check_result(&spec, &plan.body, shard, &result), 0);
         mid.fold(shard, &result);
     }
-    (serde_json::from_slice(&mid.finish()).expect("a document is JSON"), payload(0))
+    (
+        serde_json::from_slice(&mid.finish().expect("the document follows from the mid-state"))
+            .expect("a document is JSON"),
+        payload(0),
+    )
 }
 
 fn hex(float: &Value) -> String {

@@ -2,7 +2,7 @@
 
 use forge_event::{Digest, ShardIndex};
 use forge_projections::Families;
-use forge_projections::family::{CheckedSpec, Family, MidState, Plan, PlanHints, SpecFault};
+use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
 
 #[derive(Debug)]
 pub struct Fake;
@@ -54,9 +54,9 @@ impl Family for Fake {
         Ok(CheckedSpec { spec: format!("{{\"shards\":{shards}}}").into_bytes(), inputs: Vec::new() })
     }
 
-    fn plan(&self, spec: &[u8], _: PlanHints) -> Plan {
-        let spec: serde_json::Value = serde_json::from_slice(spec).unwrap();
-        Plan { shard_count: spec["shards"].as_u64().unwrap(), segments: 1, body: vec![7] }
+    fn plan(&self, past: &Past<'_>, _: PlanHints, _: &dyn Blobs) -> Result<Plan, Fault> {
+        let spec: serde_json::Value = serde_json::from_slice(past.spec).unwrap();
+        Ok(Plan { shard_count: spec["shards"].as_u64().unwrap(), segments: 1, body: vec![7], last: true })
     }
 
     fn payload(&self, _: &[u8], _: &[u8], _: ShardIndex) -> Vec<u8> {
@@ -100,8 +100,11 @@ impl MidState for Mix {
         40
     }
 
-    fn finish(&self) -> Vec<u8> {
-        format!("{{\"kind\":\"fake\",\"count\":{},\"mix\":\"{}\"}}", self.count, Digest(self.mix).hex()).into_bytes()
+    fn finish(&self) -> Option<Vec<u8>> {
+        Some(
+            format!("{{\"kind\":\"fake\",\"count\":{},\"mix\":\"{}\"}}", self.count, Digest(self.mix).hex())
+                .into_bytes(),
+        )
     }
 
     fn clone_box(&self) -> Box<dyn MidState> {

@@ -9,7 +9,7 @@ use forge_event::archive::{Header, Trailer, encode_header, encode_trailer};
 use forge_event::*;
 use forge_projections::decide::POLICY;
 use forge_projections::export::{Exported, Exporter};
-use forge_projections::family::{Family, PlanHints};
+use forge_projections::family::{Family, NoBlobs, Past, PlanHints};
 use forge_projections::{Meta, Observer, Rejection, World};
 
 /// When the rig's log begins.
@@ -266,14 +266,20 @@ impl Hub {
         let job = self.leader.jobs.jobs.get(&effect.job()).expect("an effect's job exists");
         match effect {
             EffectId::Plan { job: id, stage } => {
-                let plan = FAMILIES.plan(&job.submitted.spec, PlanHints::default());
+                let plan = FAMILIES
+                    .plan(&Past::new(&job.submitted.spec), PlanHints::default(), &NoBlobs)
+                    .expect("this family plans without blobs");
                 let last = (plan.shard_count - 1) as u32;
                 let shards = Run { first: 0, last };
                 StagePlanned { job: id, stage, try_number, shards, segments: 1, plan_body: plan.body }.into()
             }
             EffectId::Reduce { job: id, version } => {
                 let mid = self.leader.aggregator.mids.get(&id).expect("an open job has a mid-state");
-                let document = mid.to_live(|bytes| FAMILIES.thaw(&[], &[], bytes)).expect("it thaws").finish();
+                let document = mid
+                    .to_live(|bytes| FAMILIES.thaw(&[], &[], bytes))
+                    .expect("it thaws")
+                    .finish()
+                    .expect("a document");
                 let (digest, bytes) = (Digest::of(&document), document.len() as u64);
                 JobReduced { job: id, version, try_number, digest, bytes, document: Some(document) }.into()
             }

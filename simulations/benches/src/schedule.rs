@@ -11,6 +11,7 @@ use forge_adapters::Registry;
 use forge_event::*;
 use forge_hub::Clock;
 use forge_hub::genesis::{self, Genesis};
+use forge_projections::family::{NoBlobs, Past, PlanHints};
 use forge_projections::World;
 use forge_projections::decide::POLICY;
 use serde_json::{Value, json};
@@ -299,7 +300,9 @@ impl Hub {
         self.turn(vec![EffectStarted { effect, try_number, node: NODE }.into()])?;
         let family = forge_projections::Families::family(&Registry, "null", 1);
         let family = family.ok_or_else(|| anyhow!("there is no null family"))?;
-        let plan = family.plan(&submitted.spec, forge_projections::family::PlanHints::default());
+        let plan = family
+            .plan(&Past::new(&submitted.spec), PlanHints::default(), &NoBlobs)
+            .expect("this family plans without blobs");
         let shards = Run { first: 0, last: (plan.shard_count - 1) as u32 };
         let planned = StagePlanned { job, stage: 0, try_number, shards, segments: plan.segments, plan_body: plan.body };
         self.turn(vec![planned.into()])?;

@@ -24,13 +24,13 @@ pub fn run(payload: &[u8], progress: &mut dyn FnMut(u64) -> bool) -> Result<Vec<
 mod tests {
     use super::*;
     use forge_adapters::Registry;
-    use forge_projections::family::{Families, PlanHints};
+    use forge_projections::family::{Families, NoBlobs, Past, PlanHints};
 
     fn payload(samples: u64) -> Vec<u8> {
         let family = Registry.newest("monte_carlo").expect("the family is built in");
         let spec = serde_json::json!({"model": "pi", "samples": samples, "seed": 1});
         let spec = family.check_spec(&spec, None).expect("the spec has no fault").spec;
-        let plan = family.plan(&spec, PlanHints { shard_cells: Some(samples), slots: 1 });
+        let plan = family.plan(&Past::new(&spec), PlanHints { shard_cells: Some(samples), slots: 1 }, &NoBlobs).expect("this family plans without blobs");
         family.payload(&spec, &plan.body, 0)
     }
 

@@ -4,7 +4,7 @@ use super::document;
 use super::exact::{SquareSum, Sum};
 use super::hist::Histogram;
 use super::plan;
-use super::sketch::Sketch;
+use super::sketch::{KEYS, Sketch};
 use super::spec::Spec;
 use super::tail::Merged;
 use super::tally::{FORMAT, Range, Tally};
@@ -28,6 +28,14 @@ pub(super) struct Mid {
     hist: Option<Histogram>,
     sketch: Option<Sketch>,
     tail: Option<Merged>,
+}
+
+/// Bound of [`MidState::bytes`]. Units: bytes.
+pub(super) fn bytes_max(spec: &Spec) -> u64 {
+    let hist = spec.edges.as_ref().map_or(0, |edges| 8 * edges.len() as u64);
+    let sketch = if spec.outputs.quantiles() { 16 * u64::from(KEYS).min(spec.samples) } else { 0 };
+    let tail = plan::keep(spec).map_or(0, |keep| 24 * keep);
+    (size_of::<Mid>() + size_of::<Spec>()) as u64 + hist + sketch + tail
 }
 
 impl Mid {
@@ -118,9 +126,9 @@ impl MidState for Mid {
         size_of::<Self>() + size_of::<Spec>() + hist + sketch + tail
     }
 
-    fn finish(&self) -> Vec<u8> {
+    fn finish(&self) -> Option<Vec<u8>> {
         assert_eq!(self.count, self.spec.samples, "a document is of all samples");
-        document::document(&self.spec, &self.tally()).into_bytes()
+        Some(document::document(&self.spec, &self.tally()).into_bytes())
     }
 
     fn clone_box(&self) -> Box<dyn MidState> {

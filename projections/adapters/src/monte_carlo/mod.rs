@@ -23,7 +23,7 @@ use crate::faults::Faults;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use forge_event::ShardIndex;
-use forge_projections::family::{CheckedSpec, Family, MidState, Plan, PlanHints, SpecFault};
+use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
 use plan::Grouping;
 use serde_json::Value;
 use spec::Spec;
@@ -64,8 +64,8 @@ impl Family for MonteCarlo {
         }
     }
 
-    fn plan(&self, spec: &[u8], hints: PlanHints) -> Plan {
-        plan::plan(&Spec::reread(spec), hints)
+    fn plan(&self, past: &Past<'_>, hints: PlanHints, _blobs: &dyn Blobs) -> Result<Plan, Fault> {
+        Ok(plan::plan(&Spec::reread(past.spec), hints))
     }
 
     fn shard_cost_ns(&self, spec: &[u8], plan: &Plan) -> u64 {
@@ -79,6 +79,10 @@ impl Family for MonteCarlo {
 
     fn check_result(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
         verify::check(&Spec::reread(spec), grouping(plan), shard, result)
+    }
+
+    fn mid_bytes_max(&self, spec: &[u8], _plan: &Plan) -> u64 {
+        mid::bytes_max(&Spec::reread(spec))
     }
 
     fn mid_state(&self, spec: &[u8], _plan: &[u8]) -> Box<dyn MidState> {

@@ -66,7 +66,7 @@ pub fn plan(spec: &Spec, hints: PlanHints) -> Plan {
         None => chosen_cells(spec, hints.slots),
     };
     let body = postcard::to_allocvec(&Grouping { cells }).expect("a number has no failure");
-    Plan { shard_count: spec.samples.div_ceil(cells), segments: 1, body }
+    Plan { shard_count: spec.samples.div_ceil(cells), segments: 1, body, last: true }
 }
 
 fn chosen_cells(spec: &Spec, slots: u32) -> u64 {
@@ -237,7 +237,7 @@ fn number_bytes(most: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::monte_carlo::kernel;
-    use forge_projections::family::Family;
+    use forge_projections::family::{Family, NoBlobs, Past};
     use serde_json::{Value, json};
 
     fn spec(volatility: f64, more: Value) -> Spec {
@@ -307,7 +307,8 @@ mod tests {
                         "volatility": volatility, "maturity": 2, "option": "put"}});
                     let family = crate::monte_carlo::MonteCarlo;
                     let spec = family.check_spec(&spec, None).expect("a thousand samples always fit").spec;
-                    let plan = family.plan(&spec, hints(3));
+                    let plan =
+                        family.plan(&Past::new(&spec), hints(3), &NoBlobs).expect("this family plans without blobs");
                     let result = kernel::run(&family.payload(&spec, &plan.body, 0)).expect("a payload");
                     assert_eq!(family.check_result(&spec, &plan.body, 0, &result), 0, "{spot} {volatility} {rate}");
                 }

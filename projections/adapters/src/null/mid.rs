@@ -43,8 +43,8 @@ impl MidState for Counter {
         size_of::<Self>()
     }
 
-    fn finish(&self) -> Vec<u8> {
-        format!(r#"{{"kind":"null","format":1,"shards":{}}}"#, self.shards).into_bytes()
+    fn finish(&self) -> Option<Vec<u8>> {
+        Some(format!(r#"{{"kind":"null","format":1,"shards":{}}}"#, self.shards).into_bytes())
     }
 
     fn clone_box(&self) -> Box<dyn MidState> {

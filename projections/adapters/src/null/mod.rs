@@ -11,7 +11,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use forge_event::ShardIndex;
 use forge_event::limits::{INLINE_BYTES_MAX, JOB_SHARDS_MAX};
-use forge_projections::family::{CheckedSpec, Family, MidState, Plan, PlanHints, SpecFault};
+use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
 use serde_json::Value;
 
 /// Longest sleep of one shard. Units: microseconds.
@@ -108,9 +108,9 @@ impl Family for Null {
         }
     }
 
-    fn plan(&self, spec: &[u8], _hints: PlanHints) -> Plan {
-        let spec = Spec::reread(spec);
-        Plan { shard_count: spec.shards, segments: 1, body: spec.payload.encode().to_vec() }
+    fn plan(&self, past: &Past<'_>, _hints: PlanHints, _blobs: &dyn Blobs) -> Result<Plan, Fault> {
+        let spec = Spec::reread(past.spec);
+        Ok(Plan { shard_count: spec.shards, segments: 1, body: spec.payload.encode().to_vec(), last: true })
     }
 
     fn shard_cost_ns(&self, _: &[u8], plan: &Plan) -> u64 {

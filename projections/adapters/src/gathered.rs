@@ -1,0 +1,78 @@
+//! The mid-state of stages whose results are disjoint parts: every shard's result bytes, in shard order.
+//!
+//! Results that say "my part is the blob X" are folded by keeping what they say; later stages and the
+//! reduction read the parts. Exact for any order: a set union.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use forge_event::ShardIndex;
+use forge_projections::family::{DoneStage, MidState};
+
+/// Result bytes by shard.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Gathered {
+    parts: BTreeMap<ShardIndex, Vec<u8>>,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Reads back what [`MidState::encode`] wrote; `None` if it did not.
+    pub fn decode(bytes: &[u8]) -> Option<Gathered> {
+        let (parts, rest) = postcard::take_from_bytes::<Vec<(ShardIndex, Vec<u8>)>>(bytes).ok()?;
+        let ascending = parts.is_sorted_by(|a, b| a.0 < b.0);
+        if !rest.is_empty() || !ascending {
+            return None;
+        }
+        let bytes = parts.iter().map(|(_, part)| part.len()).sum();
+        let gathered = Gathered { parts: parts.into_iter().collect(), bytes };
+        Some(gathered)
+    }
+
+    /// The results of a finished stage, shard 0 first.
+    ///
+    /// # Panics
+    /// If the stage's mid-state is another one: the family mixes its stages up.
+    pub fn of(stage: &DoneStage<'_>) -> Gathered {
+        Gathered::decode(&stage.mid.encode()).expect("this stage gathers its results")
+    }
+
+    /// Results, shard 0 first.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.values().map(Vec::as_slice)
+    }
+
+    /// The result of a shard.
+    pub fn get(&self, shard: ShardIndex) -> Option<&[u8]> {
+        self.parts.get(&shard).map(Vec::as_slice)
+    }
+
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+impl MidState for Gathered {
+    fn fold(&mut self, shard: ShardIndex, result: &[u8]) {
+        let before = self.parts.insert(shard, result.to_vec());
+        assert!(before.is_none(), "a shard is folded once");
+        self.bytes += result.len();
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let parts: Vec<(&ShardIndex, &Vec<u8>)> = self.parts.iter().collect();
+        postcard::to_allocvec(&parts).expect("bytes have no value that postcard cannot write")
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes + 48 * self.parts.len()
+    }
+
+    fn clone_box(&self) -> Box<dyn MidState> {
+        Box::new(self.clone())
+    }
+}
