@@ -271,17 +271,27 @@ impl Hub {
                     .expect("this family plans without blobs");
                 let last = (plan.shard_count - 1) as u32;
                 let shards = Run { first: 0, last };
-                StagePlanned { job: id, stage, try_number, shards, segments: 1, plan_body: plan.body }.into()
+                StagePlanned { job: id, stage, try_number, shards, segments: 1, last: plan.last, plan_body: plan.body }
+                    .into()
             }
             EffectId::Reduce { job: id, version } => {
-                let mid = self.leader.aggregator.mids.get(&id).expect("an open job has a mid-state");
+                let mid = self.leader.aggregator.mids.get(&(id, 0)).expect("an open job has a mid-state");
                 let document = mid
                     .to_live(|bytes| FAMILIES.thaw(&[], &[], bytes))
                     .expect("it thaws")
                     .finish()
                     .expect("a document");
                 let (digest, bytes) = (Digest::of(&document), document.len() as u64);
-                JobReduced { job: id, version, try_number, digest, bytes, document: Some(document) }.into()
+                JobReduced {
+                    job: id,
+                    version,
+                    try_number,
+                    digest,
+                    bytes,
+                    document: Some(document),
+                    outputs: Vec::new(),
+                }
+                .into()
             }
         }
     }

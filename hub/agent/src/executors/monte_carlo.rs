@@ -30,7 +30,9 @@ mod tests {
         let family = Registry.newest("monte_carlo").expect("the family is built in");
         let spec = serde_json::json!({"model": "pi", "samples": samples, "seed": 1});
         let spec = family.check_spec(&spec, None).expect("the spec has no fault").spec;
-        let plan = family.plan(&Past::new(&spec), PlanHints { shard_cells: Some(samples), slots: 1 }, &NoBlobs).expect("this family plans without blobs");
+        let plan = family
+            .plan(&Past::new(&spec), PlanHints { shard_cells: Some(samples), slots: 1 }, &NoBlobs)
+            .expect("this family plans without blobs");
         family.payload(&spec, &plan.body, 0)
     }
 
