@@ -143,7 +143,7 @@ fn unnamed(response: &Response, method: &Method, path: &str) -> Option<Problem> 
         return None;
     }
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("application/json") {
+    if kind.starts_with("application/json") || kind == "application/octet-stream" {
         return None;
     }
     Some(match status {

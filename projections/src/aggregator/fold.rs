@@ -133,6 +133,7 @@ impl World {
                 attempt: e.attempt,
                 shards: e.shards.clone(),
                 reason: RequeueReason::Refused,
+                code: None,
                 ended: index,
             });
         }

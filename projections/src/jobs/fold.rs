@@ -192,10 +192,11 @@ impl World {
         }
         match e.code.as_str() {
             Failure::DEADLINE => born,
-            Failure::ATTEMPTS | Failure::EXCEPTIONS => {
-                self.turn.requeued.filter(|(job, _)| *job == e.job).map_or(born, |(_, ended)| ended)
+            Failure::QUOTA | Failure::NO_PRICE | Failure::MID_BUDGET => {
+                self.job(e.job).stages.last().map_or(born, |stage| stage.planned)
             }
-            _ => self.job(e.job).stages.last().map_or(born, |stage| stage.planned),
+            // Too many attempts, or a code that the family calls final.
+            _ => self.turn.requeued.filter(|(job, _)| *job == e.job).map_or(born, |(_, ended)| ended),
         }
     }
 
