@@ -168,7 +168,7 @@ impl Resample {
 /// The middle of at least one value; their order changes.
 fn median(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
-    let even = values.len() % 2 == 0;
+    let even = values.len().is_multiple_of(2);
     let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
     let upper = *upper;
     match below.iter().copied().max_by(f64::total_cmp).filter(|_| even) {

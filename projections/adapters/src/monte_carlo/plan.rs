@@ -35,16 +35,16 @@ pub fn cell_cost_ns(model: &Model, antithetic: bool, values: u64) -> u64 {
         Model::Pi => 35,
         Model::European(_) | Model::Barrier { .. } => 20 + steps * (16 + signs * 8),
         Model::Asian { geometric, .. } => 20 + steps * (16 + signs * if *geometric { 14 } else { 8 }),
-        Model::Heston(_) => 35 + steps * (32 + signs * 10),
+        Model::Heston(_) => 30 + steps * (32 + signs * 4),
         Model::Integral { .. } | Model::Expr { .. } => {
             let program = model.program().expect("a model that is planned or run is sound");
             let draw = |v: &Variable| if matches!(v, Variable::Normal(_)) { 16 } else { 5 };
             20 + program.variables().iter().map(draw).sum::<u64>() + signs * program.cost_ns()
         }
         Model::PortfolioVar { weights, covariance, .. } => {
-            20 + 16 * weights.len() as u64 + signs * (covariance.len() as u64).div_ceil(2)
+            20 + 16 * weights.len() as u64 + signs * (2 * covariance.len() as u64).div_ceil(5)
         }
-        Model::Bootstrap { median, .. } => 20 + values * if *median { 20 } else { 8 },
+        Model::Bootstrap { median, .. } => 20 + values * if *median { 14 } else { 8 },
     }
 }
 

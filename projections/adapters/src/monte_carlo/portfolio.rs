@@ -34,9 +34,10 @@ pub fn factor(covariance: &[f64], count: usize) -> Result<Vec<f64>, usize> {
     for j in 0..count {
         let variance = covariance[place(j, j)];
         let pivot = rest(&l, j, j);
-        // Put so that NaN fails.
         let positive = pivot > share * variance;
-        if !positive && !(pivot >= -share * variance) {
+        let nothing = (-share * variance..=share * variance).contains(&pivot);
+        // NaN is neither.
+        if !positive && !nothing {
             return Err(j);
         }
         let root = if positive { libm::sqrt(pivot) } else { 0.0 };
@@ -44,7 +45,7 @@ pub fn factor(covariance: &[f64], count: usize) -> Result<Vec<f64>, usize> {
         for i in j + 1..count {
             let entry = rest(&l, i, j);
             let size = libm::sqrt(share) * libm::sqrt(variance) * libm::sqrt(covariance[place(i, i)]);
-            if !positive && !(entry.abs() <= size) {
+            if nothing && !(-size..=size).contains(&entry) {
                 return Err(i);
             }
             l[place(i, j)] = if positive { entry / root } else { 0.0 };

@@ -125,12 +125,16 @@ impl Op {
     /// Estimated time for one value. Units: tenths of a nanosecond.
     fn cost(self) -> u64 {
         match self {
-            Op::Exp | Op::Ln => 100,
-            Op::Sin | Op::Cos | Op::Tanh => 250,
-            Op::Pow => 200,
-            Op::Sqrt | Op::Divide => 15,
-            Op::Power(n) => 5 * u64::from(33 - n.unsigned_abs().leading_zeros()),
-            _ => 5,
+            Op::Exp => 65,
+            Op::Ln => 75,
+            Op::Sin | Op::Cos => 185,
+            Op::Tanh => 260,
+            Op::Pow => 380,
+            Op::Sqrt => 32,
+            Op::Power(n) => 10 + 6 * u64::from(32 - n.unsigned_abs().leading_zeros()),
+            Op::Min | Op::Max => 15,
+            Op::Divide => 9,
+            _ => 3,
         }
     }
 }
