@@ -12,6 +12,7 @@ pub mod host;
 pub mod json;
 pub mod laws;
 pub mod monte_carlo;
+pub mod npy;
 pub mod null;
 
 use alloc::format;
