@@ -72,9 +72,10 @@ fn row_bits(spec: &Spec, stage: &Events, wind_max: f64, cell: u64, row: &Row) ->
     hold(HITS, hit == (row.max_wind > 0.0) && (!hit || row.max_wind >= spec.threshold));
     hold(HITS, hit || row.loss == 0.0);
     if is_plain(row.max_wind) {
-        // No point lost a larger share than the strongest wind allows; roundings are within one part in 10¹².
+        // No point lost a larger share than the strongest wind allows. Roundings are within one part in 10¹², or where
+        // losses are subnormal, within half the least one a point.
         let most = spec.vulnerability.ratio_max(row.max_wind) * stage.total_value;
-        hold(DAMAGE, row.loss <= most * (1.0 + 1e-12));
+        hold(DAMAGE, row.loss <= most * (1.0 + 1e-12) + f64::MIN_POSITIVE);
     }
     bits
 }
