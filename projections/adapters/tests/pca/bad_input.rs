@@ -1,0 +1,1 @@
+//! Every bad input has a fault with its pointer and code.

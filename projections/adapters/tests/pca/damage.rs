@@ -1,0 +1,1 @@
+//! Planted errors are flagged by the checks that read blobs.
