@@ -119,6 +119,8 @@ def told(name, how, result, count):
     row = {"name": name, **how}
     for key in ["eigenvalues", "variance_fraction", "north_error"]:
         row[key] = [digits(x) for x in result[key]]
+    values, errors = result["eigenvalues"], result["north_error"]
+    row["degenerate"] = [[k, k + 1] for k in range(1, len(values)) if values[k - 1] - values[k] < errors[k - 1]]
     row["total_variance"] = digits(result["total_variance"])
     for key in ["eofs", "pcs", "reconstruction"]:
         row[key] = entries(result[key], count)

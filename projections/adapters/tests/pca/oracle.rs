@@ -26,6 +26,7 @@ fn check(name: &str, row: &Value, document: &Value, blobs: &MemoryBlobs, slack: 
             assert!((found - number(expected)).abs() <= 1e-9 * scale, "{name}: {field} {k}: {found} {expected}");
         }
     }
+    assert_eq!(document["degenerate"], row["degenerate"], "{name}");
     let total = number(&row["total_variance"]);
     assert!((number(&document["total_variance"]["value"]) - total).abs() <= 1e-9 * total, "{name}: total variance");
     let members: Vec<f64> = match document["reconstruction"].as_array() {
