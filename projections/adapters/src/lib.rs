@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod faults;
+pub mod ffmpeg;
 pub mod gathered;
 pub mod host;
 pub mod json;
@@ -20,9 +21,10 @@ use alloc::vec::Vec;
 use forge_projections::family::{Families, Family, SpecFault};
 
 /// Kinds that the contract names and this version does not run yet.
-pub const KINDS_NOT_YET: [&str; 4] = ["blas", "ffmpeg", "climate_pca", "cat_model"];
+pub const KINDS_NOT_YET: [&str; 3] = ["blas", "climate_pca", "cat_model"];
 
 static NULL: null::Null = null::Null;
+static FFMPEG: ffmpeg::Ffmpeg = ffmpeg::Ffmpeg;
 static MONTE_CARLO: monte_carlo::MonteCarlo = monte_carlo::MonteCarlo;
 
 /// Every family of this build.
@@ -51,7 +53,7 @@ impl Registry {
 
 impl Families for Registry {
     fn newest(&self, kind: &str) -> Option<&dyn Family> {
-        let families: [&'static dyn Family; 2] = [&NULL, &MONTE_CARLO];
+        let families: [&'static dyn Family; 3] = [&NULL, &MONTE_CARLO, &FFMPEG];
         families.into_iter().find(|f| f.kind() == kind)
     }
 
@@ -60,7 +62,7 @@ impl Families for Registry {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        alloc::vec![NULL.kind(), MONTE_CARLO.kind()]
+        alloc::vec![NULL.kind(), MONTE_CARLO.kind(), FFMPEG.kind()]
     }
 }
 
