@@ -11,7 +11,7 @@ pub fn detect(region: &str, gpu: Option<String>, software: &[String]) -> Capabil
 }
 
 #[cfg(target_arch = "x86_64")]
-fn cpu_class() -> &'static str {
+pub(crate) fn cpu_class() -> &'static str {
     if std::is_x86_feature_detected!("avx512f") {
         "avx512"
     } else if std::is_x86_feature_detected!("avx2") {
@@ -22,12 +22,12 @@ fn cpu_class() -> &'static str {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn cpu_class() -> &'static str {
+pub(crate) fn cpu_class() -> &'static str {
     "neon"
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn cpu_class() -> &'static str {
+pub(crate) fn cpu_class() -> &'static str {
     "scalar"
 }
 
