@@ -157,6 +157,10 @@ impl Family for Blas {
         }
     }
 
+    fn is_final(&self, code: &str) -> bool {
+        code == "not-positive-definite"
+    }
+
     fn payload(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         Stage::decode(plan).work(shard).encode()
     }

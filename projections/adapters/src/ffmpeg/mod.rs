@@ -29,6 +29,27 @@ use work::Stage;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ffmpeg;
 
+/// Failures of a shard that say something about the input, not about the agent.
+const FINAL: [&str; 17] = [
+    "audio-unreadable",
+    "cells-differ",
+    "input-is-a-playlist",
+    "input-too-large",
+    "input-truncated",
+    "input-unreadable",
+    "negative-pts",
+    "no-frames",
+    "no-samples",
+    "no-video",
+    "output-differs",
+    "output-too-large",
+    "part-unreadable",
+    "pictures-differ",
+    "resolution-changes",
+    "times-not-ascending",
+    "too-many-frames",
+];
+
 impl Family for Ffmpeg {
     fn kind(&self) -> &'static str {
         "ffmpeg"
@@ -66,6 +87,14 @@ impl Family for Ffmpeg {
             Stage::Parts { cells, group, .. } => plan::parts_cost_ns(&cells, group),
             _ => 5_000_000_000,
         }
+    }
+
+    fn is_final(&self, code: &str) -> bool {
+        FINAL.contains(&code)
+    }
+
+    fn software(&self) -> &'static [&'static str] {
+        &["ffmpeg"]
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
