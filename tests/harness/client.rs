@@ -93,6 +93,14 @@ impl Client {
         Ok(Answer { status, headers, bytes: response.bytes().await? })
     }
 
+    /// PUTs a body that breaks off after `bytes`, as a lost connection does.
+    pub async fn put_cut(&self, path: &str, bytes: Vec<u8>) {
+        let parts = [Ok(Bytes::from(bytes)), Err(std::io::Error::other("cut"))];
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(parts));
+        let cut = self.request(Method::PUT, path, &[], None).body(body).send().await;
+        assert!(!cut.is_ok_and(|answer| answer.status().is_success()), "a cut body is not taken for the whole");
+    }
+
     /// A request with the key on it.
     pub(crate) fn request(
         &self,

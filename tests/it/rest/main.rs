@@ -1,6 +1,7 @@
 //! The REST door: who may, what is refused and how, what stands on every answer.
 
 mod auth;
+mod blobs;
 mod bodies;
 mod consistency;
 mod idempotency;

@@ -1,0 +1,254 @@
+//! Blobs: in and out, by key and by signed URL, of one project only, on a majority of nodes.
+
+use forge_event::Digest;
+use forge_tests::*;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const PUT: Method = Method::PUT;
+const HEAD: Method = Method::HEAD;
+
+fn bytes(count: usize, seed: u8) -> Vec<u8> {
+    (0..count as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 ^ seed).collect()
+}
+
+async fn put(client: &Client, blob: &[u8]) -> String {
+    let digest = Digest::of(blob).to_string();
+    let answer =
+        client.try_send(PUT, &format!("/v1/blobs/{digest}"), &[], Some(blob.to_vec())).await.expect("an answer");
+    let kept = answer.is(201).json();
+    assert_eq!((&kept["digest"], kept["bytes"].as_u64()), (&json!(digest), Some(blob.len() as u64)));
+    digest
+}
+
+/// The same URL with the key left out.
+async fn by_url(client: &Client, method: Method, url: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Answer {
+    let path = url.strip_prefix(&client.url).expect("a URL of the node that signed it");
+    client.with_key("").try_send(method, path, headers, body).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn what_is_put_is_got_whole_and_in_parts() {
+    let house = House::found().await;
+    let client = house.client();
+    let blob = bytes(1_000_003, 1);
+    let digest = put(&client, &blob).await;
+    let path = format!("/v1/blobs/{digest}");
+    let again = client.try_send(PUT, &path, &[], Some(blob.clone())).await.expect("an answer");
+    assert_eq!(again.is(200).json()["bytes"], 1_000_003);
+    let got = client.get(&path).await.is(200);
+    assert_eq!(got.bytes, blob);
+    assert_eq!(got.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
+    let part = client.send(Method::GET, &path, &[("range", "bytes=1000000-")], None).await.is(206);
+    assert_eq!(
+        (&part.bytes[..], part.header("content-range")),
+        (&blob[1_000_000..], Some("bytes 1000000-1000002/1000003"))
+    );
+    assert_eq!(client.send(Method::GET, &path, &[("range", "bytes=1000003-")], None).await.status, 416);
+    let length = client.send(HEAD, &path, &[], None).await.is(200);
+    assert_eq!(length.header("content-length"), Some("1000003"));
+    let empty = put(&client, b"").await;
+    assert_eq!(client.get(&format!("/v1/blobs/{empty}")).await.is(200).bytes.len(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_where_it_was_cut_and_wrong_bytes_are_not_kept() {
+    let house = House::found().await;
+    let client = house.client();
+    let blob = bytes(300_000, 2);
+    let path = format!("/v1/blobs/{}", Digest::of(&blob));
+    let standing = client.send(HEAD, &path, &[], None).await.is(404);
+    assert_eq!(standing.header("upload-offset"), Some("0"));
+    // A part with the whole's name is not the whole: nothing is kept of it.
+    let part = client.try_send(PUT, &path, &[], Some(blob[..100_000].to_vec())).await.expect("an answer");
+    assert_eq!(part.is(422).problem(), "digest-mismatch");
+    assert_eq!(client.send(HEAD, &path, &[], None).await.header("upload-offset"), Some("0"));
+    let ahead = client.try_send(PUT, &path, &[("upload-offset", "7")], Some(blob[7..].to_vec())).await;
+    let ahead = ahead.expect("an answer").is(409);
+    assert_eq!((ahead.problem(), ahead.json()["upload_offset"].as_u64()), ("offset-mismatch".into(), Some(0)));
+    client.put_cut(&path, blob[..100_000].to_vec()).await;
+    let from = until("the part is there", async || {
+        let offset = client.send(HEAD, &path, &[], None).await;
+        offset.header("upload-offset").and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0)
+    })
+    .await;
+    let rest = client.try_send(PUT, &path, &[("upload-offset", &from.to_string())], Some(blob[from..].to_vec()));
+    rest.await.expect("an answer").is(201);
+    assert_eq!(client.get(&path).await.is(200).bytes, blob);
+}
+
+#[tokio::test]
+async fn a_signed_url_allows_one_thing_and_nothing_that_was_altered() {
+    let house = House::found().await;
+    let client = house.client();
+    let blob = bytes(5000, 3);
+    let digest = Digest::of(&blob).to_string();
+    let sign = async |body: Value| client.post("/v1/blobs/sign", body).await.is(200).json();
+    let signed = sign(json!({"digest": digest, "bytes": 5000, "op": "put", "ttl": "5m"})).await;
+    assert_eq!((&signed["method"], &signed["exists"]), (&json!("PUT"), &json!(false)));
+    let url = signed["url"].as_str().expect("a URL").to_string();
+    let short = by_url(&client, PUT, &url, &[], Some(blob[..4999].to_vec())).await;
+    assert_eq!(short.is(403).problem(), "bad-signature");
+    by_url(&client, PUT, &url, &[], Some(blob.clone())).await.is(201);
+    let put_only = by_url(&client, Method::GET, &url, &[], None).await;
+    assert_eq!(put_only.is(403).problem(), "bad-signature");
+
+    let signed = sign(json!({"digest": digest, "op": "get", "range": [10, 19]})).await;
+    let url = signed["url"].as_str().expect("a URL").to_string();
+    assert_eq!(by_url(&client, Method::GET, &url, &[], None).await.is(206).bytes, blob[10..20]);
+    let inner = by_url(&client, Method::GET, &url, &[("range", "bytes=12-13")], None).await;
+    assert_eq!(inner.is(206).bytes, blob[12..14]);
+    let outer = by_url(&client, Method::GET, &url, &[("range", "bytes=0-13")], None).await;
+    assert_eq!(outer.is(403).problem(), "bad-signature");
+    let other = put(&client, &bytes(5000, 4)).await;
+    let altered = [
+        url.replace(&digest, &other),
+        url.replace("op=get", "op=put"),
+        url.replace("bytes=5000", "bytes=5001"),
+        url.replace("range=10-19", "range=10-20"),
+        url.replace("&range=10-19", ""),
+        url.replace("expires=1", "expires=2"),
+        url.replace("node=n1", "node=n2"),
+        url.replace("project=p4", "project=p5"),
+        url.replace("key=k5", "key=k6"),
+        url.replace("&key=k5", ""),
+        url.replace("sig=", "sig=0"),
+        format!("{url}&more=1"),
+        format!("{url}00"),
+    ];
+    for url in altered {
+        let refused = by_url(&client, Method::GET, &url, &[], None).await;
+        assert_eq!(refused.is(403).problem(), "bad-signature", "{url}");
+    }
+    let late = sign(json!({"digest": digest, "op": "get", "ttl": "1ms"})).await;
+    let late = by_url(&client, Method::GET, late["url"].as_str().expect("a URL"), &[], None).await;
+    assert_eq!(late.is(403).problem(), "bad-signature");
+    for (body, code) in [
+        (json!({"digest": digest, "op": "put"}), "missing-field"),
+        (json!({"digest": "abc", "op": "get"}), "malformed"),
+        (json!({"digest": digest, "op": "get", "range": [9, 5]}), "malformed"),
+        (json!({"digest": digest, "op": "get", "range": [0, 5000]}), "out-of-range"),
+        (json!({"digest": digest, "op": "get", "ttl": "25h"}), "out-of-range"),
+        (json!({"digest": digest, "op": "look"}), "out-of-range"),
+    ] {
+        let refused = client.post("/v1/blobs/sign", body).await.is(422).json();
+        assert_eq!(refused["errors"][0]["code"], code, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_is_of_one_project_alone() {
+    let house = House::found().await;
+    let client = house.client();
+    let blob = bytes(1000, 5);
+    let digest = put(&client, &blob).await;
+    let project = house.project("other").await;
+    let other = client.with_key(&house.key(&project, &["blobs"]).await);
+    let asked = json!({"digests": [digest]});
+    assert_eq!(client.post("/v1/blobs/exists", asked.clone()).await.is(200).json()["missing"], json!([]));
+    assert_eq!(other.post("/v1/blobs/exists", asked).await.is(200).json()["missing"], json!([digest]));
+    assert_eq!(other.get(&format!("/v1/blobs/{digest}")).await.is(404).problem(), "not-found");
+    // Who has the bytes may have the blob; who only knows its digest may not.
+    let wrong = other.try_send(PUT, &format!("/v1/blobs/{digest}"), &[], Some(bytes(1000, 6))).await;
+    assert_eq!(wrong.expect("an answer").is(422).problem(), "digest-mismatch");
+    put(&other, &blob).await;
+    assert_eq!(other.get(&format!("/v1/blobs/{digest}")).await.is(200).bytes, blob);
+    let blind = client.with_key(&house.key(&project, &["jobs:read"]).await);
+    assert_eq!(blind.get(&format!("/v1/blobs/{digest}")).await.is(403).problem(), "forbidden");
+}
+
+#[tokio::test]
+async fn a_blob_outlives_a_node_and_a_flipped_byte() {
+    let mut house = House::of_three().await;
+    let leader = house.leader().await;
+    let blob = bytes(3_000_000, 7);
+    let digest = put(&house.client_of(&leader), &blob).await;
+    house.kill(&leader).await;
+    let client = house.client();
+    let path = format!("/v1/blobs/{digest}");
+    assert_eq!(client.get(&path).await.is(200).bytes, blob, "a majority had it before it was named");
+    house.restart(&leader).await;
+    // A byte flips on one disk: it is never served, and comes back from the others.
+    let node = house.follower().await;
+    let hex = digest.trim_start_matches("blake3:");
+    let file = format!("{}/blobs/{}/{hex}", house.folder_of(&node), &hex[..2]);
+    until("the follower has it", async || std::fs::metadata(&file).ok()).await;
+    let mut damaged = blob.clone();
+    damaged[1_234_567] ^= 1;
+    std::fs::write(&file, &damaged).expect("a disk");
+    let client = house.client_of(&node);
+    until("it is whole again", async || {
+        let answer = client.try_send(Method::GET, &path, &[], None).await;
+        // A connection cut before its end is an error, never a wrong answer.
+        let got = answer.ok().filter(|answer| answer.status == 200)?;
+        assert_eq!(got.bytes, blob);
+        Some(())
+    })
+    .await;
+    assert_eq!(std::fs::read(&file).expect("it is there"), blob);
+}
+
+/// A matrix as `numpy.save` writes it.
+fn npy(rows: usize, columns: usize, entry: impl Fn(usize, usize) -> f64) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    for row in 0..rows {
+        for column in 0..columns {
+            bytes.extend(entry(row, column).to_le_bytes());
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn two_matrices_go_in_and_their_product_comes_out() {
+    let mut house = House::found().await;
+    house.agents(2, 2).await;
+    let client = house.client();
+    let (a, b) = (|i: usize, j: usize| (i * 3 + j) as f64, |i: usize, j: usize| (i as f64) - (j as f64) * 2.0);
+    let (left, right) = (put(&client, &npy(37, 21, a)).await, put(&client, &npy(21, 29, b)).await);
+    let product = |i: usize, j: usize| (0..21).map(|k| a(i, k) * b(k, j)).sum::<f64>();
+    let expected = npy(37, 29, product);
+    let mut documents = Vec::new();
+    for tile in [json!(null), json!([8, 8]), json!([37, 1])] {
+        let spec = json!({"op": "gemm", "dtype": "f64", "A": left, "B": right, "tile": tile});
+        let job = Job::submit(&client, json!({"kind": "blas", "spec": spec})).await;
+        documents.push(job.result(&client).await);
+    }
+    assert!(documents.windows(2).all(|pair| pair[0] == pair[1]), "the document does not depend on the tiles");
+    let document: Value = serde_json::from_slice(&documents[0]).expect("JSON");
+    assert_eq!(document["C"]["digest"], Digest::of(&expected).to_string());
+    let got = client.get(&format!("/v1/blobs/{}", document["C"]["digest"].as_str().expect("a digest"))).await.is(200);
+    assert_eq!(got.bytes, expected);
+    // What lay between the shards is gone from the project's books; inputs and output stay.
+    let books = client.get("/v1/ledger/trial-balance").await.is(200).json();
+    assert_eq!(books["sum"], "0.000000");
+}
+
+#[tokio::test]
+async fn inputs_at_fault_are_refused_before_anything_is_held() {
+    let mut house = House::found().await;
+    house.agents(1, 1).await;
+    let client = house.client();
+    let before = client.get("/v1/jobs").await.index();
+    let matrix = put(&client, &npy(4, 4, |i, j| (i + j) as f64)).await;
+    let cut = put(&client, &npy(4, 4, |_, _| 1.0)[..100]).await;
+    let text = put(&client, b"these are no numbers").await;
+    let unknown = Digest([9; 32]).to_string();
+    for (bad, code) in [(&unknown, "blob-missing"), (&cut, ""), (&text, "")] {
+        let spec = json!({"op": "gemm", "dtype": "f64", "A": matrix, "B": bad});
+        let refused = client.post("/v1/jobs", json!({"kind": "blas", "spec": spec})).await.is(422).json();
+        let fault = &refused["errors"][0];
+        assert_eq!(fault["pointer"], "/spec/B", "{refused}");
+        assert!(code.is_empty() || fault["code"] == code, "{refused}");
+    }
+    let events = client.get(&format!("/v1/log?from={}", before + 1)).await.is(200).json();
+    assert!(!events["data"].to_string().contains("job.submitted"), "nothing was committed for them");
+}
