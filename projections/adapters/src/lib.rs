@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod cat_model;
 pub mod faults;
 pub mod gathered;
 pub mod host;
@@ -21,10 +22,11 @@ use alloc::vec::Vec;
 use forge_projections::family::{Families, Family, SpecFault};
 
 /// Kinds that the contract names and this version does not run yet.
-pub const KINDS_NOT_YET: [&str; 4] = ["blas", "ffmpeg", "climate_pca", "cat_model"];
+pub const KINDS_NOT_YET: [&str; 3] = ["blas", "ffmpeg", "climate_pca"];
 
 static NULL: null::Null = null::Null;
 static MONTE_CARLO: monte_carlo::MonteCarlo = monte_carlo::MonteCarlo;
+static CAT_MODEL: cat_model::CatModel = cat_model::CatModel;
 
 /// Every family of this build.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,7 +54,7 @@ impl Registry {
 
 impl Families for Registry {
     fn newest(&self, kind: &str) -> Option<&dyn Family> {
-        let families: [&'static dyn Family; 2] = [&NULL, &MONTE_CARLO];
+        let families: [&'static dyn Family; 3] = [&NULL, &MONTE_CARLO, &CAT_MODEL];
         families.into_iter().find(|f| f.kind() == kind)
     }
 
@@ -61,7 +63,7 @@ impl Families for Registry {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        alloc::vec![NULL.kind(), MONTE_CARLO.kind()]
+        alloc::vec![NULL.kind(), MONTE_CARLO.kind(), CAT_MODEL.kind()]
     }
 }
 

@@ -6,6 +6,11 @@
 pub mod monte_carlo;
 pub mod null;
 
+use forge_adapters::host::{Host, Stop};
+
+/// What this build runs.
+pub const KINDS: [&str; 2] = ["null", "monte_carlo"];
+
 /// Why a shard has no result.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -28,6 +33,15 @@ impl ExecError {
         ExecError { code: Self::CANCELLED, detail: format!("stopped after {cells_done} cells") }
     }
 
+    /// What became of a kernel of this kind.
+    pub fn of(kind: &str, stop: Stop) -> Self {
+        match stop {
+            Stop::Cancelled => ExecError { code: Self::CANCELLED, detail: "stopped".into() },
+            Stop::BadPayload => Self::bad_payload(kind),
+            Stop::Failed { code, detail } => ExecError { code, detail },
+        }
+    }
+
     fn bad_payload(kind: &str) -> Self {
         ExecError { code: Self::BAD_PAYLOAD, detail: format!("not a payload of {kind} in a version this agent runs") }
     }
@@ -37,15 +51,10 @@ impl ExecError {
 ///
 /// # Errors
 /// [`ExecError`]: an unknown kind or version, a payload that does not read, or a stop.
-pub fn run(
-    kind: &str,
-    version: u16,
-    payload: &[u8],
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<Vec<u8>, ExecError> {
+pub fn run(kind: &str, version: u16, payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, ExecError> {
     match (kind, version) {
-        ("null", 1) => null::run(payload, progress),
-        ("monte_carlo", 1) => monte_carlo::run(payload, progress),
+        ("null", 1) => null::run(payload, &mut |cells| host.progress(cells).is_ok()),
+        ("monte_carlo", 1) => monte_carlo::run(payload, host),
         _ => {
             let detail = format!("no executor for {kind} version {version}");
             Err(ExecError { code: ExecError::UNKNOWN_KIND, detail })
@@ -56,11 +65,12 @@ pub fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forge_adapters::host::Bare;
 
     #[test]
     fn an_unknown_kind_or_version_is_an_error() {
         for (kind, version) in [("blas", 1), ("null", 2)] {
-            let error = run(kind, version, b"", &mut |_| true).expect_err("nothing runs it");
+            let error = run(kind, version, b"", &mut Bare).expect_err("nothing runs it");
             assert_eq!(error.code, ExecError::UNKNOWN_KIND);
         }
     }
