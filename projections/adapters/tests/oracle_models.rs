@@ -48,6 +48,24 @@ fn run(spec: &Value, shard_cells: Option<u64>, blobs: &MemoryBlobs) -> (Value, T
 }
 
 #[test]
+fn sin_cos_tanh_and_pow_are_correctly_rounded() {
+    let mut count = 0;
+    for row in include_str!("../../../tests/oracles/data/functions.csv").lines().skip(1) {
+        let fields: Vec<&str> = row.split(',').collect();
+        let first = double(fields[1]);
+        let value = match fields[0] {
+            "sin" => core_math::sin(first),
+            "cos" => core_math::cos(first),
+            "tanh" => core_math::tanh(first),
+            _ => core_math::pow(first, double(fields[2])),
+        };
+        assert_eq!(format!("{:016x}", value.to_bits()), fields[3], "{row}");
+        count += 1;
+    }
+    assert!(count > 800);
+}
+
+#[test]
 fn every_value_equals_an_independent_recomputation_bit_for_bit() {
     let rows: Vec<Value> =
         serde_json::from_str(include_str!("../../../tests/oracles/data/models.json")).expect("the oracle writes JSON");

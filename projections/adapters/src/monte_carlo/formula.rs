@@ -35,7 +35,7 @@ pub fn program(model: &Model) -> Option<Program> {
     Program::compile(text, names).ok()
 }
 
-/// The volume of a box, and its sides' widths in `widths`.
+/// The volume of a box.
 pub fn volume(lower: &[f64], upper: &[f64]) -> f64 {
     lower.iter().zip(upper).fold(1.0, |volume, (lower, upper)| volume * (upper - lower))
 }

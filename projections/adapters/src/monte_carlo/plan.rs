@@ -167,7 +167,10 @@ pub fn check_sizes(spec: &Spec, shard_cells: Option<u64>, faults: &mut Faults) {
         let (pointer, fix) = match (keep(spec), &spec.edges) {
             (Some(_), _) => ("/spec/exact_tail", "set it to false, or ask for quantiles nearer to 1"),
             (None, Some(_)) => ("/spec/hist/edges", "ask for fewer bins or fewer samples"),
-            (None, None) => ("/spec/quantiles", "ask for fewer samples or a lower volatility"),
+            (None, None) => (
+                "/spec/quantiles",
+                "ask for fewer samples, for a lower volatility where there is one, or for no quantiles",
+            ),
         };
         let detail = format!("a shard's result could pass {inline} bytes in any of {SHARDS_PLANNED_MAX} shards");
         faults.add(pointer, "too-large-inline", detail, fix);
