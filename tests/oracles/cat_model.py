@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy
 
-from oracle import DATA, publish, uniform
+from oracle import DATA, publish, rounded, uniform
 import statistics
 
 NORMAL = statistics.NormalDist()
@@ -282,7 +282,8 @@ def main():
     found = []
     for case in cases:
         rows = table(tracks, points, case)
-        found.append({"spec": case, "total_value": math.fsum(p[2] for p in points), "rows": rows} | curves(case, rows))
+        result = {"total_value": math.fsum(p[2] for p in points), "rows": rows} | curves(case, rows)
+        found.append({"spec": case} | rounded(result))
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in found)
     publish("cat_model.json", f"[\n{lines}\n]\n")
 

@@ -4,7 +4,7 @@ use super::exact::Total;
 use super::exposure::{self, POINT_BYTES, POINTS_MAX, Point};
 use super::spec::MEMBERS_MAX;
 use super::tracks::{NODE_BYTES, NODES_MAX, Node, TRACK_NODES_MAX, TRACKS_MAX, decode_node};
-use super::work::{Grid, Hazard, Part, Work, decode, encode};
+use super::work::{Grid, Hazard, Part, SHARD_CELLS_MAX, Work, decode, encode};
 use super::{elt::Row, perturb, resample, wind, years};
 use crate::host::{Host, Stop, whole};
 use crate::monte_carlo::philox::Key;
@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use forge_event::Digest;
 
 /// Distances that are looked at between two words with the agent: a few milliseconds.
-const CHECKS: usize = 200_000;
+const CHECKS: usize = 50_000;
 
 /// Runs a payload to its end.
 ///
@@ -25,9 +25,11 @@ pub fn run(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
     match work {
         Work::Events { hazard, grid, tracks, points, point_count, first, count } => {
             let last = first.checked_add(count).ok_or(Stop::BadPayload)?;
-            let sound = count > 0 && (1..=MEMBERS_MAX + 1).contains(&grid.cells_a_track) && grid.first_member <= 1;
+            let sound = hazard.vulnerability.is_sound()
+                && (1..=MEMBERS_MAX + 1).contains(&grid.cells_a_track)
+                && grid.first_member <= 1;
             let small = grid.tracks as usize <= TRACKS_MAX && point_count as usize <= POINTS_MAX;
-            if !sound || !small || last > grid.cells() {
+            if !sound || !small || !(1..=SHARD_CELLS_MAX).contains(&count) || last > grid.cells() {
                 return Err(Stop::BadPayload);
             }
             let bytes = whole(host, &points, POINTS_MAX as u64 * POINT_BYTES as u64)?;
@@ -37,7 +39,7 @@ pub fn run(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
             events(&Shard { hazard, grid, points, tracks }, first, count, host)
         }
         Work::Years { events, event_count, seed, stream, first, count } => {
-            if count == 0 || first.checked_add(count).is_none() {
+            if !(1..=SHARD_CELLS_MAX).contains(&count) || first.checked_add(count).is_none() {
                 return Err(Stop::BadPayload);
             }
             years::run(&events, event_count, Key::new(seed, stream), first, count, host)
@@ -116,7 +118,11 @@ fn cell_row(
     let mut winds = vec![0.0f64; shard.points.len()];
     let mut checks = 0;
     for storm in wind::storms(nodes, hazard.wind) {
-        for (chunk, winds) in shard.points.chunks(CHECKS).zip(winds.chunks_mut(CHECKS)) {
+        let (from, to) = storm.lat_range();
+        let from = shard.points.partition_point(|point| point.lat < from);
+        let to = shard.points.partition_point(|point| point.lat <= to).max(from);
+        let (points, winds) = (&shard.points[from..to], &mut winds[from..to]);
+        for (chunk, winds) in points.chunks(CHECKS).zip(winds.chunks_mut(CHECKS)) {
             for (point, wind) in chunk.iter().zip(winds.iter_mut()) {
                 *wind = wind.max(storm.at(point.lat, point.lon));
             }

@@ -109,6 +109,13 @@ impl Storm {
         q * core_math::exp(1.0 - q)
     }
 
+    /// Latitudes beyond which there is no wind. Units: degrees.
+    pub fn lat_range(&self) -> (f64, f64) {
+        // A little more, for the roundings.
+        let reach = REACH_KM / geo::DEGREE_KM + 0.01;
+        (self.lat - reach, self.lat + reach)
+    }
+
     /// The wind at a place. Units: m/s; degrees.
     #[inline]
     pub fn at(&self, lat: f64, lon: f64) -> f64 {
