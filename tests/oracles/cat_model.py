@@ -157,7 +157,10 @@ def winds(track, points, model):
             if r > 300 or r < 0.001:
                 continue
             near = min(1.0, radius / r)
-            if model == "H10":
+            if model == "ER11":
+                momentum = b["vmax"] * KN * radius * 1000 + f * (radius * 1000) ** 2 / 2
+                v = 2 * momentum * r * 1000 / ((radius * 1000) ** 2 + (r * 1000) ** 2)
+            elif model == "H10":
                 exponent = 0.5
                 if r > radius:
                     far = math.log(17 / peak) / math.log(curve(300.0))
@@ -278,6 +281,7 @@ def main():
         base | dict(wind="H80", vulnerability=TABLE, dt_h=1.0, members=2, seed=2**63 + 5, stream=7),
         base | dict(wind="H10", include_original=False, dt_h=0.5, members=3, years=None, rates=[0.5, 1.25, 0.0625]),
         base | dict(wind="H08", vulnerability=TABLE, dt_h=2.5, members=1, seed=1),
+        base | dict(wind="ER11", members=2, dt_h=2.0),
     ]
     found = []
     for case in cases:

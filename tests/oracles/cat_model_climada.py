@@ -18,7 +18,7 @@ from climada.hazard import Centroids, TCTracks, TropCyclone
 from oracle import DATA, publish, rounded
 
 warnings.filterwarnings("ignore")
-MODELS = {"H08": "H08", "H80": "H1980", "H10": "H10"}
+MODELS = {"H08": "H08", "H80": "H1980", "H10": "H10", "ER11": "ER11"}
 
 
 def track(name, rows, number):

@@ -7,7 +7,7 @@ use super::spec::{Rates, Spec};
 use super::tracks::{self, TRACK_NODES_MAX, Tracks};
 use super::work::{Cut, Events, Grid, Hazard, SHARD_CELLS_MAX, Stage, Work, Years, decode, encode};
 use super::years::{EVENT_BYTES, RATE_MAX};
-use super::{elt, resample};
+use super::{elt, resample, wind};
 use crate::faults::Faults;
 use crate::gathered::Gathered;
 use alloc::format;
@@ -123,7 +123,7 @@ pub fn events(spec: &Spec, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, 
         point_count: points.len() as u32,
         total_value: total(points.iter().map(|p| p.value)),
         nodes,
-        drop_max: tracks.nodes().iter().map(|n| n.penv - n.pcen).fold(0.0, f64::max),
+        wind_max: wind::bound(spec.wind, tracks.nodes()),
         notes: tracks.notes,
     };
     Ok(planned(stage.cut, &Stage::Events(stage), spec.years_simulated.is_none()))

@@ -115,8 +115,8 @@ pub struct Events {
     pub total_value: f64,
     /// Nodes of a cell, on average; for estimates.
     pub nodes: u64,
-    /// Highest pressure drop of any node. Units: hPa.
-    pub drop_max: f64,
+    /// No wind passes this. Units: m/s.
+    pub wind_max: f64,
     pub notes: Notes,
 }
 
