@@ -59,24 +59,46 @@ struct Shard {
     tracks: Digest,
 }
 
+/// Says how far the shard is, every so many distances.
+struct Pace<'a> {
+    host: &'a mut dyn Host,
+    cells_done: u64,
+    checks: usize,
+}
+
+impl Pace<'_> {
+    fn add(&mut self, checks: usize) -> Result<(), Stop> {
+        self.checks += checks;
+        if self.checks >= CHECKS {
+            self.checks = 0;
+            self.host.progress(self.cells_done)?;
+        }
+        Ok(())
+    }
+}
+
 fn events(shard: &Shard, first: u64, count: u64, host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
     let hazard = &shard.hazard;
     let key = Key::new(hazard.seed, hazard.stream);
     let mut rows = Vec::new();
+    let mut winds = vec![0.0; shard.points.len()];
+    let mut pace = Pace { host, cells_done: 0, checks: 0 };
     let mut current: Option<(u32, Vec<Node>)> = None;
     for cell in first..first + count {
         let (track, member) = shard.grid.cell(cell);
         let nodes = match current.take() {
             Some((number, nodes)) if number == track => nodes,
-            _ => read_track(shard, track, host)?,
+            _ => read_track(shard, track, pace.host)?,
         };
         let moved = match (&hazard.perturb, member) {
             (Some(perturb), 1..) => Some(perturb::member(&nodes, perturb, &key, track, member)),
             (None, 1..) => return Err(Stop::BadPayload),
             (_, 0) => None,
         };
-        let row = cell_row(shard, moved.as_deref().unwrap_or(&nodes), track, member, cell - first, host)?;
-        rows.extend_from_slice(&row.encode());
+        blow(shard, moved.as_deref().unwrap_or(&nodes), &mut winds, &mut pace)?;
+        rows.extend_from_slice(&row(shard, &winds, track, member).encode());
+        pace.cells_done += 1;
+        pace.add(winds.len())?;
         current = Some((track, nodes));
     }
     host.progress(count)?;
@@ -106,43 +128,35 @@ fn read_track(shard: &Shard, track: u32, host: &mut dyn Host) -> Result<Vec<Node
     Ok(nodes)
 }
 
-fn cell_row(
-    shard: &Shard,
-    nodes: &[Node],
-    track: u32,
-    member: u32,
-    done: u64,
-    host: &mut dyn Host,
-) -> Result<Row, Stop> {
-    let hazard = &shard.hazard;
-    let mut winds = vec![0.0f64; shard.points.len()];
-    let mut checks = 0;
-    for storm in wind::storms(nodes, hazard.wind) {
+/// The highest wind at each point.
+fn blow(shard: &Shard, nodes: &[Node], winds: &mut [f64], pace: &mut Pace<'_>) -> Result<(), Stop> {
+    winds.fill(0.0);
+    for storm in wind::storms(nodes, shard.hazard.wind) {
         let (from, to) = storm.lat_range();
         let from = shard.points.partition_point(|point| point.lat < from);
         let to = shard.points.partition_point(|point| point.lat <= to).max(from);
         let (points, winds) = (&shard.points[from..to], &mut winds[from..to]);
-        for (chunk, winds) in points.chunks(CHECKS).zip(winds.chunks_mut(CHECKS)) {
-            for (point, wind) in chunk.iter().zip(winds.iter_mut()) {
+        for (points, winds) in points.chunks(CHECKS).zip(winds.chunks_mut(CHECKS)) {
+            for (point, wind) in points.iter().zip(winds.iter_mut()) {
                 *wind = wind.max(storm.at(point.lat, point.lon));
             }
-            checks += chunk.len();
-            if checks >= CHECKS {
-                host.progress(done)?;
-                checks = 0;
-            }
+            pace.add(points.len())?;
         }
     }
-    host.progress(done)?;
+    Ok(())
+}
+
+fn row(shard: &Shard, winds: &[f64], track: u32, member: u32) -> Row {
+    let hazard = &shard.hazard;
     let mut row = Row { track, member, loss: 0.0, max_wind: 0.0, points_hit: 0 };
     let mut loss = Total::default();
     for (point, wind) in shard.points.iter().zip(winds) {
-        if wind > 0.0 && wind >= hazard.threshold {
+        if *wind > 0.0 && *wind >= hazard.threshold {
             row.points_hit += 1;
-            row.max_wind = row.max_wind.max(wind);
-            loss.add(point.value * hazard.vulnerability.ratio(wind));
+            row.max_wind = row.max_wind.max(*wind);
+            loss.add(point.value * hazard.vulnerability.ratio(*wind));
         }
     }
     row.loss = loss.rounded();
-    Ok(row)
+    row
 }
