@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy
 
-from oracle import DATA, publish, uniform
+from oracle import DATA, publish, rounded, uniform
 import statistics
 
 NORMAL = statistics.NormalDist()
@@ -157,7 +157,10 @@ def winds(track, points, model):
             if r > 300 or r < 0.001:
                 continue
             near = min(1.0, radius / r)
-            if model == "H10":
+            if model == "ER11":
+                momentum = b["vmax"] * KN * radius * 1000 + f * (radius * 1000) ** 2 / 2
+                v = 2 * momentum * r * 1000 / ((radius * 1000) ** 2 + (r * 1000) ** 2)
+            elif model == "H10":
                 exponent = 0.5
                 if r > radius:
                     far = math.log(17 / peak) / math.log(curve(300.0))
@@ -278,11 +281,13 @@ def main():
         base | dict(wind="H80", vulnerability=TABLE, dt_h=1.0, members=2, seed=2**63 + 5, stream=7),
         base | dict(wind="H10", include_original=False, dt_h=0.5, members=3, years=None, rates=[0.5, 1.25, 0.0625]),
         base | dict(wind="H08", vulnerability=TABLE, dt_h=2.5, members=1, seed=1),
+        base | dict(wind="ER11", members=2, dt_h=2.0),
     ]
     found = []
     for case in cases:
         rows = table(tracks, points, case)
-        found.append({"spec": case, "total_value": math.fsum(p[2] for p in points), "rows": rows} | curves(case, rows))
+        result = {"total_value": math.fsum(p[2] for p in points), "rows": rows} | curves(case, rows)
+        found.append({"spec": case} | rounded(result))
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in found)
     publish("cat_model.json", f"[\n{lines}\n]\n")
 

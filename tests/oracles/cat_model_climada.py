@@ -15,10 +15,10 @@ import xarray
 from climada.engine import ImpactCalc
 from climada.entity import Exposures, ImpactFuncSet, ImpfTropCyclone
 from climada.hazard import Centroids, TCTracks, TropCyclone
-from oracle import DATA, publish
+from oracle import DATA, publish, rounded
 
 warnings.filterwarnings("ignore")
-MODELS = {"H08": "H08", "H80": "H1980", "H10": "H10"}
+MODELS = {"H08": "H08", "H80": "H1980", "H10": "H10", "ER11": "ER11"}
 
 
 def track(name, rows, number):
@@ -59,7 +59,7 @@ def main():
             "table": impact.at_event.tolist(),
             "analytic": (x**3 / (1 + x**3) @ value).tolist(),
         }
-    publish("cat_model_climada.json", json.dumps(found, separators=(",", ":")) + "\n")
+    publish("cat_model_climada.json", json.dumps(rounded(found), separators=(",", ":")) + "\n")
 
 
 main()

@@ -69,6 +69,15 @@ def normal(u):
     return _standard.inv_cdf(u)
 
 
+def rounded(value):
+    """The same with every float to 12 digits: the platform's elementary functions differ in the last ones."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
+
+
 def publish(name, text):
     """Writes the file, or with --check compares it with the committed one."""
     path = DATA / name

@@ -15,6 +15,14 @@ pub enum Vulnerability {
 }
 
 impl Vulnerability {
+    /// True if the shape is as it should be: what else would make [`Vulnerability::ratio`] panic.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Vulnerability::Analytic { .. } => true,
+            Vulnerability::Table { v, mdr } => !v.is_empty() && v.len() == mdr.len(),
+        }
+    }
+
     /// The damage ratio, from 0 to 1, of a wind in m/s.
     pub fn ratio(&self, wind: f64) -> f64 {
         match self {

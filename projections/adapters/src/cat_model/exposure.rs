@@ -25,7 +25,7 @@ pub struct Point {
     pub value: f64,
 }
 
-/// Reads `lat,lon,value`.
+/// Reads `lat,lon,value`. Shape: ascending by latitude.
 ///
 /// # Errors
 /// Whatever is wrong first, with its line: `missing-column`, `bad-line`, `bad-number`, `not-finite`, `out-of-range`, `no-points`,
@@ -39,6 +39,8 @@ pub fn read(blobs: &dyn Blobs, digest: &Digest) -> Result<Vec<Point>, Fault> {
     if total(reader.points.iter().map(|p| p.value)) > TOTAL_MAX {
         return Err(Fault::new("out-of-range", format!("the values add up to more than {TOTAL_MAX:e}")));
     }
+    // Sums over points are exact, so their order is free: by latitude, winds are asked for in a band only.
+    reader.points.sort_by(|a, b| a.lat.total_cmp(&b.lat));
     Ok(reader.points)
 }
 
@@ -81,7 +83,7 @@ impl Reader {
     }
 }
 
-/// The binary form: each point's three floats, little-endian, in the order of the file.
+/// The binary form: each point's three floats, little-endian.
 pub fn encode(points: &[Point]) -> impl Iterator<Item = Vec<u8>> {
     points.chunks(4096).map(|chunk| {
         let floats = chunk.iter().flat_map(|p| [p.lat, p.lon, p.value]);
@@ -89,14 +91,13 @@ pub fn encode(points: &[Point]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// Reads the binary form; `None` if it is not one.
+/// Reads the binary form; `None` if it is not one, or its latitudes do not ascend.
 pub fn decode(bytes: &[u8]) -> Option<Vec<Point>> {
     let (points, rest) = bytes.as_chunks::<POINT_BYTES>();
-    rest.is_empty().then(|| {
-        let point = |p: &[u8; POINT_BYTES]| {
-            let [lat, lon, value] = super::elt::floats(p);
-            Point { lat, lon, value }
-        };
-        points.iter().map(point).collect()
-    })
+    let point = |p: &[u8; POINT_BYTES]| {
+        let [lat, lon, value] = super::elt::floats(p);
+        Point { lat, lon, value }
+    };
+    let points: Vec<Point> = points.iter().map(point).collect();
+    (rest.is_empty() && points.is_sorted_by(|a, b| a.lat <= b.lat)).then_some(points)
 }

@@ -4,7 +4,7 @@ use super::exact::Total;
 use super::exposure::{self, POINT_BYTES, POINTS_MAX, Point};
 use super::spec::MEMBERS_MAX;
 use super::tracks::{NODE_BYTES, NODES_MAX, Node, TRACK_NODES_MAX, TRACKS_MAX, decode_node};
-use super::work::{Grid, Hazard, Part, Work, decode, encode};
+use super::work::{Grid, Hazard, Part, SHARD_CELLS_MAX, Work, decode, encode};
 use super::{elt::Row, perturb, resample, wind, years};
 use crate::host::{Host, Stop, whole};
 use crate::monte_carlo::philox::Key;
@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use forge_event::Digest;
 
 /// Distances that are looked at between two words with the agent: a few milliseconds.
-const CHECKS: usize = 200_000;
+const CHECKS: usize = 50_000;
 
 /// Runs a payload to its end.
 ///
@@ -25,9 +25,11 @@ pub fn run(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
     match work {
         Work::Events { hazard, grid, tracks, points, point_count, first, count } => {
             let last = first.checked_add(count).ok_or(Stop::BadPayload)?;
-            let sound = count > 0 && (1..=MEMBERS_MAX + 1).contains(&grid.cells_a_track) && grid.first_member <= 1;
+            let sound = hazard.vulnerability.is_sound()
+                && (1..=MEMBERS_MAX + 1).contains(&grid.cells_a_track)
+                && grid.first_member <= 1;
             let small = grid.tracks as usize <= TRACKS_MAX && point_count as usize <= POINTS_MAX;
-            if !sound || !small || last > grid.cells() {
+            if !sound || !small || !(1..=SHARD_CELLS_MAX).contains(&count) || last > grid.cells() {
                 return Err(Stop::BadPayload);
             }
             let bytes = whole(host, &points, POINTS_MAX as u64 * POINT_BYTES as u64)?;
@@ -37,7 +39,7 @@ pub fn run(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
             events(&Shard { hazard, grid, points, tracks }, first, count, host)
         }
         Work::Years { events, event_count, seed, stream, first, count } => {
-            if count == 0 || first.checked_add(count).is_none() {
+            if !(1..=SHARD_CELLS_MAX).contains(&count) || first.checked_add(count).is_none() {
                 return Err(Stop::BadPayload);
             }
             years::run(&events, event_count, Key::new(seed, stream), first, count, host)
@@ -57,24 +59,46 @@ struct Shard {
     tracks: Digest,
 }
 
+/// Says how far the shard is, every so many distances.
+struct Pace<'a> {
+    host: &'a mut dyn Host,
+    cells_done: u64,
+    checks: usize,
+}
+
+impl Pace<'_> {
+    fn add(&mut self, checks: usize) -> Result<(), Stop> {
+        self.checks += checks;
+        if self.checks >= CHECKS {
+            self.checks = 0;
+            self.host.progress(self.cells_done)?;
+        }
+        Ok(())
+    }
+}
+
 fn events(shard: &Shard, first: u64, count: u64, host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
     let hazard = &shard.hazard;
     let key = Key::new(hazard.seed, hazard.stream);
     let mut rows = Vec::new();
+    let mut winds = vec![0.0; shard.points.len()];
+    let mut pace = Pace { host, cells_done: 0, checks: 0 };
     let mut current: Option<(u32, Vec<Node>)> = None;
     for cell in first..first + count {
         let (track, member) = shard.grid.cell(cell);
         let nodes = match current.take() {
             Some((number, nodes)) if number == track => nodes,
-            _ => read_track(shard, track, host)?,
+            _ => read_track(shard, track, pace.host)?,
         };
         let moved = match (&hazard.perturb, member) {
             (Some(perturb), 1..) => Some(perturb::member(&nodes, perturb, &key, track, member)),
             (None, 1..) => return Err(Stop::BadPayload),
             (_, 0) => None,
         };
-        let row = cell_row(shard, moved.as_deref().unwrap_or(&nodes), track, member, cell - first, host)?;
-        rows.extend_from_slice(&row.encode());
+        blow(shard, moved.as_deref().unwrap_or(&nodes), &mut winds, &mut pace)?;
+        rows.extend_from_slice(&row(shard, &winds, track, member).encode());
+        pace.cells_done += 1;
+        pace.add(winds.len())?;
         current = Some((track, nodes));
     }
     host.progress(count)?;
@@ -104,39 +128,35 @@ fn read_track(shard: &Shard, track: u32, host: &mut dyn Host) -> Result<Vec<Node
     Ok(nodes)
 }
 
-fn cell_row(
-    shard: &Shard,
-    nodes: &[Node],
-    track: u32,
-    member: u32,
-    done: u64,
-    host: &mut dyn Host,
-) -> Result<Row, Stop> {
-    let hazard = &shard.hazard;
-    let mut winds = vec![0.0f64; shard.points.len()];
-    let mut checks = 0;
-    for storm in wind::storms(nodes, hazard.wind) {
-        for (chunk, winds) in shard.points.chunks(CHECKS).zip(winds.chunks_mut(CHECKS)) {
-            for (point, wind) in chunk.iter().zip(winds.iter_mut()) {
+/// The highest wind at each point.
+fn blow(shard: &Shard, nodes: &[Node], winds: &mut [f64], pace: &mut Pace<'_>) -> Result<(), Stop> {
+    winds.fill(0.0);
+    for storm in wind::storms(nodes, shard.hazard.wind) {
+        let (from, to) = storm.lat_range();
+        let from = shard.points.partition_point(|point| point.lat < from);
+        let to = shard.points.partition_point(|point| point.lat <= to).max(from);
+        let (points, winds) = (&shard.points[from..to], &mut winds[from..to]);
+        for (points, winds) in points.chunks(CHECKS).zip(winds.chunks_mut(CHECKS)) {
+            for (point, wind) in points.iter().zip(winds.iter_mut()) {
                 *wind = wind.max(storm.at(point.lat, point.lon));
             }
-            checks += chunk.len();
-            if checks >= CHECKS {
-                host.progress(done)?;
-                checks = 0;
-            }
+            pace.add(points.len())?;
         }
     }
-    host.progress(done)?;
+    Ok(())
+}
+
+fn row(shard: &Shard, winds: &[f64], track: u32, member: u32) -> Row {
+    let hazard = &shard.hazard;
     let mut row = Row { track, member, loss: 0.0, max_wind: 0.0, points_hit: 0 };
     let mut loss = Total::default();
     for (point, wind) in shard.points.iter().zip(winds) {
-        if wind > 0.0 && wind >= hazard.threshold {
+        if *wind > 0.0 && *wind >= hazard.threshold {
             row.points_hit += 1;
-            row.max_wind = row.max_wind.max(wind);
-            loss.add(point.value * hazard.vulnerability.ratio(wind));
+            row.max_wind = row.max_wind.max(*wind);
+            loss.add(point.value * hazard.vulnerability.ratio(*wind));
         }
     }
     row.loss = loss.rounded();
-    Ok(row)
+    row
 }

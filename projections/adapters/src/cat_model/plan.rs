@@ -5,9 +5,9 @@ use super::exact::total;
 use super::exposure::{self, Point};
 use super::spec::{Rates, Spec};
 use super::tracks::{self, TRACK_NODES_MAX, Tracks};
-use super::work::{Cut, Events, Grid, Hazard, Stage, Work, Years, decode, encode};
+use super::work::{Cut, Events, Grid, Hazard, SHARD_CELLS_MAX, Stage, Work, Years, decode, encode};
 use super::years::{EVENT_BYTES, RATE_MAX};
-use super::{elt, resample};
+use super::{elt, resample, wind};
 use crate::faults::Faults;
 use crate::gathered::Gathered;
 use alloc::format;
@@ -19,16 +19,15 @@ use forge_projections::family::{Blobs, DoneStage, Fault, Plan, PlanHints, SpecFa
 pub const CELLS_MAX: u64 = 1 << 22;
 /// Most shards of a stage.
 pub const SHARDS_MAX: u64 = 1 << 16;
-/// Most cells of a shard, in either stage: its blob is checked in one piece.
-const SHARD_CELLS_MAX: u64 = 1 << 18;
 /// Time a shard aims at. Units: nanoseconds of the cost model.
 const SHARD_NS: u64 = 1_000_000_000;
 /// Shards a slot, where it pays, and what a shard then takes at least. Units: nanoseconds of the cost model.
 const SHARDS_A_SLOT: u64 = 4;
 const SHARD_NS_MIN: u64 = 20_000_000;
-/// A point seen from a node, and an event of a year; measured on one 2.8 GHz core. Units: nanoseconds.
+/// A node, a point seen from it, and an event of a year; measured on one 2.8 GHz core. Units: nanoseconds.
+const NODE_NS: u64 = 1000;
 const POINT_NS: u64 = 10;
-const DRAW_NS: u64 = 60;
+const DRAW_NS: u64 = 300;
 
 /// What the inputs hold.
 pub struct Inputs {
@@ -115,16 +114,16 @@ pub fn events(spec: &Spec, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, 
         None => tracks.nodes().len() as u64,
         Some(dt_h) => (tracks.nodes().iter().map(|n| n.dt_h).sum::<f64>() / dt_h) as u64,
     };
-    let cell_ns = (steps / tracks.len() as u64 + 1).saturating_mul(points.len() as u64 * POINT_NS + 1000);
+    let nodes = steps / tracks.len() as u64 + 1;
     let stage = Events {
-        cut: cut(grid.cells(), cell_ns, hints),
+        cut: cut(grid.cells(), event_ns(nodes, points.len() as u64), hints),
         grid,
         tracks: tracks_digest,
         points: points_digest,
         point_count: points.len() as u32,
         total_value: total(points.iter().map(|p| p.value)),
-        cell_ns,
-        drop_max: tracks.nodes().iter().map(|n| n.penv - n.pcen).fold(0.0, f64::max),
+        nodes,
+        wind_max: wind::bound(spec.wind, tracks.nodes()),
         notes: tracks.notes,
     };
     Ok(planned(stage.cut, &Stage::Events(stage), spec.years_simulated.is_none()))
@@ -160,7 +159,7 @@ pub fn years(
     drop(parts);
     assert_eq!(bytes, count * EVENT_BYTES as u64, "an event has a loss and a rate");
     let stage = Years {
-        cut: cut(years, DRAW_NS + (rate * DRAW_NS as f64) as u64, hints),
+        cut: cut(years, year_ns(rate), hints),
         events,
         event_count: count,
         rate,
@@ -176,6 +175,14 @@ pub fn years(
 pub fn elt_part(result: &[u8], blobs: &dyn Blobs) -> Result<Vec<elt::Row>, Fault> {
     let part: super::work::Part = decode(result).expect("a folded result is one");
     Ok(elt::rows(&blobs.whole(&part.blob, part.cells * ROW_BYTES as u64)?))
+}
+
+fn event_ns(nodes: u64, points: u64) -> u64 {
+    nodes.saturating_mul(points * POINT_NS + NODE_NS)
+}
+
+fn year_ns(rate: f64) -> u64 {
+    DRAW_NS + (rate * DRAW_NS as f64) as u64
 }
 
 fn planned(cut: Cut, stage: &Stage, last: bool) -> Plan {
@@ -253,8 +260,8 @@ impl Stage {
     /// Estimated time of a shard. Units: nanoseconds.
     pub fn shard_ns(&self) -> u64 {
         let cell = match self {
-            Stage::Events(stage) => stage.cell_ns,
-            Stage::Years(stage) => DRAW_NS + (stage.rate * DRAW_NS as f64) as u64,
+            Stage::Events(stage) => event_ns(stage.nodes, u64::from(stage.point_count)),
+            Stage::Years(stage) => year_ns(stage.rate),
         };
         cell.saturating_mul(self.cut().cells_a_shard)
     }

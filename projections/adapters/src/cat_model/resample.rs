@@ -6,6 +6,9 @@ use alloc::vec::Vec;
 /// Usual radius of maximum wind by central pressure. Units: hPa, nautical miles.
 const RMAX: [(f64, f64); 4] = [(872.0, 14.907318), (940.0, 15.726927), (980.0, 25.742142), (1021.0, 56.856522)];
 
+/// The largest of them.
+pub const USUAL_RMAX_NM_MAX: f64 = RMAX[3].1;
+
 /// Nodes of a track of this many hours at steps of `dt_h`, the first one included.
 pub fn count(hours: f64, dt_h: f64) -> f64 {
     libm::floor(hours / dt_h) + 1.0

@@ -59,10 +59,10 @@ pub enum Wind {
     H08,
     H80,
     H10,
+    ER11,
 }
 
-const WINDS: [Wind; 3] = [Wind::H08, Wind::H80, Wind::H10];
-const WINDS_NOT_YET: [&str; 1] = ["ER11"];
+const WINDS: [Wind; 4] = [Wind::H08, Wind::H80, Wind::H10, Wind::ER11];
 
 impl Wind {
     pub fn name(self) -> &'static str {
@@ -70,12 +70,13 @@ impl Wind {
             Wind::H08 => "H08",
             Wind::H80 => "H80",
             Wind::H10 => "H10",
+            Wind::ER11 => "ER11",
         }
     }
 
     /// True if a node without its highest wind has none.
     pub fn needs_vmax(self) -> bool {
-        self == Wind::H80
+        matches!(self, Wind::H80 | Wind::ER11)
     }
 }
 
@@ -155,7 +156,7 @@ impl Spec {
                 fields.number("dt_h", "1.0", "from 0.01 to 100 hours", |x| (0.01..=100.0).contains(&x)).map(Some)
             }
         };
-        let wind = read_wind(&mut fields);
+        let wind = fields.word("wind", &WINDS.map(Wind::name)).map(|place| WINDS[place]);
         let threshold = match fields.optional("wind_threshold") {
             None => Some(17.5),
             Some(_) => fields.number("wind_threshold", "17.5", "from 0 to 100 m/s", |x| (0.0..=100.0).contains(&x)),
@@ -320,19 +321,6 @@ fn read_perturb(fields: &mut Fields<'_, '_>, members: Option<u64>) -> Option<Opt
     };
     // Without members it changes nothing, and leaves no trace.
     Some(Some(perturb).filter(|_| members != Some(0)))
-}
-
-fn read_wind(fields: &mut Fields<'_, '_>) -> Option<Wind> {
-    let names = WINDS.map(Wind::name);
-    if let Some(Value::String(name)) = fields.optional("wind")
-        && WINDS_NOT_YET.contains(&name.as_str())
-    {
-        let pointer = fields.at("wind");
-        let detail = format!("wind `{name}` is part of the contract, but this version does not run it yet");
-        fields.faults().add(pointer, "not-yet", detail, &format!("use one of: {}", names.join(", ")));
-        return None;
-    }
-    fields.word("wind", &names).map(|place| WINDS[place])
 }
 
 fn read_vulnerability(fields: &mut Fields<'_, '_>) -> Option<Vulnerability> {

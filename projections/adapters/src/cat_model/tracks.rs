@@ -26,7 +26,8 @@ pub const PRESSURE: (f64, f64) = (800.0, 1100.0);
 pub const VMAX_KN_MAX: f64 = 250.0;
 /// Most radius of maximum wind. Units: nautical miles.
 pub const RMAX_NM_MAX: f64 = 1000.0;
-/// Most hours of a step.
+/// Fewest and most hours of a step.
+pub const STEP_H_MIN: f64 = 1.0 / 3600.0;
 pub const STEP_H_MAX: f64 = 10_000.0;
 /// A step longer than this is worth a warning. Units: hours.
 pub const GAP_H: f64 = 12.0;
@@ -219,8 +220,8 @@ impl Builder {
             (false, Time::At(at)) => at.saturating_sub(self.last_at.unwrap_or(at)) as f64 / 3600.0,
         };
         self.last_at = Some(if let Time::At(at) = found.time { at } else { 0 });
-        if !first && dt_h <= 0.0 {
-            return Err(fault(line, "not-ascending", "a node is later than the one before it"));
+        if !first && dt_h < STEP_H_MIN {
+            return Err(fault(line, "not-ascending", "a node is at least a second later than the one before it"));
         }
         if dt_h > STEP_H_MAX {
             return Err(fault(

@@ -6,7 +6,6 @@
 use super::elt::{ROW_BYTES, Row, rows};
 use super::plan::stage;
 use super::spec::Spec;
-use super::wind;
 use super::work::{Events, Part, Stage, Years, decode};
 use super::years::YEAR_BYTES;
 use forge_event::ShardIndex;
@@ -50,9 +49,8 @@ pub fn check_blob(spec: &Spec, plan: &[u8], shard: ShardIndex, result: &[u8], bl
     let bytes = blobs.whole(&part.blob, bytes)?;
     Ok(match stage {
         Stage::Events(stage) => {
-            let wind_max = wind::bound(stage.drop_max);
             let rows = rows(&bytes).into_iter().zip(first..);
-            rows.fold(0, |bits, (row, cell)| bits | row_bits(spec, &stage, wind_max, cell, &row))
+            rows.fold(0, |bits, (row, cell)| bits | row_bits(spec, &stage, cell, &row))
         }
         Stage::Years(stage) => {
             let years = bytes.as_chunks::<YEAR_BYTES>().0.iter().map(|year| f64::from_le_bytes(*year));
@@ -61,12 +59,12 @@ pub fn check_blob(spec: &Spec, plan: &[u8], shard: ShardIndex, result: &[u8], bl
     })
 }
 
-fn row_bits(spec: &Spec, stage: &Events, wind_max: f64, cell: u64, row: &Row) -> u32 {
+fn row_bits(spec: &Spec, stage: &Events, cell: u64, row: &Row) -> u32 {
     let mut bits = 0;
     let mut hold = |bit: u32, holds: bool| bits |= if holds { 0 } else { bit };
     hold(CELLS, stage.grid.cell(cell) == (row.track, row.member));
     hold(LOSS, is_plain(row.loss) && row.loss <= stage.total_value);
-    hold(WIND, is_plain(row.max_wind) && row.max_wind <= wind_max);
+    hold(WIND, is_plain(row.max_wind) && row.max_wind <= stage.wind_max);
     let hit = row.points_hit > 0;
     hold(HITS, row.points_hit <= stage.point_count);
     hold(HITS, hit == (row.max_wind > 0.0) && (!hit || row.max_wind >= spec.threshold));

@@ -1,6 +1,7 @@
-//! Surface winds of a storm: a rotation by one of Holland's profiles, and the storm's own movement.
+//! Surface winds of a storm: a rotation by one of four profiles, and the storm's own movement.
 //!
-//! Sources: G. Holland, MWR 108 (1980) 1212; MWR 136 (2008) 3432, eq. 11; G. Holland et al., MWR 138 (2010) 4393.
+//! Sources: G. Holland, MWR 108 (1980) 1212; MWR 136 (2008) 3432, eq. 11; G. Holland et al., MWR 138 (2010) 4393;
+//! K. Emanuel and R. Rotunno, JAS 68 (2011) 2236, eq. 36 without its last term.
 
 use super::geo;
 use super::spec::Wind;
@@ -13,8 +14,9 @@ pub const REACH_KM: f64 = 300.0;
 pub const EYE_KM: f64 = 0.001;
 /// Fastest movement that counts. Units: m/s; 30 kn.
 pub const MOVEMENT_MS_MAX: f64 = 30.0 * KNOT_MS;
-/// Highest shape parameter of any model.
-pub const B_MAX: f64 = 2.5;
+/// Bounds of the shape parameter of 1980, and of 2008.
+const B_1980: (f64, f64) = (1.0, 2.5);
+const B_2008: (f64, f64) = (0.81, 2.025);
 
 const KNOT_MS: f64 = 1852.0 / 3600.0;
 const NAUTICAL_KM: f64 = 1.852;
@@ -47,8 +49,9 @@ pub struct Storm {
     /// Pressure drop. Units: Pa.
     drop_pa: f64,
     coriolis: f64,
-    /// 2010 only: the highest wind, and the exponent at [`REACH_KM`].
+    /// Highest wind of the rotation, where the profile starts from it. Units: m/s.
     vmax: f64,
+    /// 2010 of Holland: the exponent at [`REACH_KM`].
     exponent: f64,
 }
 
@@ -86,8 +89,12 @@ impl Storm {
         };
         storm.b = match wind {
             Wind::H80 => storm.b_1980(node.vmax_kn * KNOT_MS),
+            Wind::ER11 => 0.0,
             Wind::H08 | Wind::H10 => b_2008(drop_hpa, (node.pcen - before.pcen) / node.dt_h, node.lat.abs(), speed),
         };
+        if wind == Wind::ER11 {
+            storm.vmax = node.vmax_kn * KNOT_MS;
+        }
         if wind == Wind::H10 {
             storm.vmax = libm::sqrt(storm.b / (RHO * core::f64::consts::E) * storm.drop_pa);
             let at_reach = storm.profile_2010(REACH_KM);
@@ -100,13 +107,20 @@ impl Storm {
 
     fn b_1980(&self, vmax: f64) -> f64 {
         let above = (vmax - self.speed).max(0.0) / SURFACE;
-        (above * above * core::f64::consts::E * RHO / self.drop_pa).clamp(1.0, B_MAX)
+        (above * above * core::f64::consts::E * RHO / self.drop_pa).clamp(B_1980.0, B_1980.1)
     }
 
     /// The 2010 profile before its exponent: 1 at the radius of maximum wind, less elsewhere.
     fn profile_2010(&self, r_km: f64) -> f64 {
         let q = core_math::pow(self.radius_km / r_km, self.b);
         q * core_math::exp(1.0 - q)
+    }
+
+    /// Latitudes beyond which there is no wind. Units: degrees.
+    pub fn lat_range(&self) -> (f64, f64) {
+        // A little more, for the roundings.
+        let reach = REACH_KM / geo::DEGREE_KM + 0.01;
+        (self.lat - reach, self.lat + reach)
     }
 
     /// The wind at a place. Units: m/s; degrees.
@@ -129,6 +143,7 @@ impl Storm {
             Wind::H08 => self.holland(r_km) - self.speed * near,
             Wind::H80 => SURFACE * self.holland(r_km),
             Wind::H10 => self.holland_2010(r_km) - self.speed * near,
+            Wind::ER11 => self.emanuel(r_km),
         };
         // The direction of the rotation is a quarter turn from that of the place.
         let (east, north) = (-dy / r_km * self.turn, dx / r_km * self.turn);
@@ -142,6 +157,12 @@ impl Storm {
         let turning = 0.5 * (r_km * 1000.0) * self.coriolis;
         let square = self.b / RHO * q * self.drop_pa * core_math::exp(-q) + turning * turning;
         libm::sqrt(square.max(0.0)) - turning
+    }
+
+    fn emanuel(&self, r_km: f64) -> f64 {
+        let (r, radius) = (r_km * 1000.0, self.radius_km * 1000.0);
+        let momentum = self.vmax * radius + 0.5 * self.coriolis * (radius * radius);
+        2.0 * r * momentum / (radius * radius + r * r)
     }
 
     fn holland_2010(&self, r_km: f64) -> f64 {
@@ -158,12 +179,23 @@ impl Storm {
 fn b_2008(drop: f64, change: f64, lat: f64, speed: f64) -> f64 {
     let x = 0.6 * (1.0 - drop / 215.0);
     let moved = 0.15 * core_math::pow(speed, x);
-    (-4.4e-5 * drop * drop + 0.01 * drop + 0.03 * change - 0.014 * lat + moved + 1.0).clamp(0.81, 2.025)
+    (-4.4e-5 * drop * drop + 0.01 * drop + 0.03 * change - 0.014 * lat + moved + 1.0).clamp(B_2008.0, B_2008.1)
 }
 
-/// No wind of any model passes this, whatever the track, if its pressure drop is at most `drop_hpa`. Units: m/s.
-pub fn bound(drop_hpa: f64) -> f64 {
-    let rotation = libm::sqrt(B_MAX / (RHO * core::f64::consts::E) * (drop_hpa.max(0.0) * 100.0));
-    // A little more, for the roundings on both sides.
+/// No wind of these nodes passes this, nor of any between or moved. Units: m/s.
+pub fn bound(wind: Wind, nodes: &[Node]) -> f64 {
+    let most = |of: fn(&Node) -> f64, least: f64| nodes.iter().map(of).fold(least, f64::max);
+    let rotation = match wind {
+        Wind::H80 | Wind::H08 | Wind::H10 => {
+            let drop = most(|n| n.penv - n.pcen, 0.0) * 100.0;
+            let b = if wind == Wind::H80 { B_1980.1 } else { B_2008.1 };
+            libm::sqrt(b / (RHO * core::f64::consts::E) * drop)
+        }
+        Wind::ER11 => {
+            let radius = most(|n| n.rmax_nm, super::resample::USUAL_RMAX_NM_MAX) * NAUTICAL_KM * 1000.0;
+            most(|n| n.vmax_kn, 0.0) * KNOT_MS + OMEGA * radius
+        }
+    };
+    // A little more, for the roundings.
     (rotation + 2.0 * MOVEMENT_MS_MAX) * (1.0 + 1e-9)
 }

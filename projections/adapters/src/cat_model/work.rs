@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Version of the encodings, of the models' operations and of the floating point contract together.
 pub const FORMAT: u8 = 1;
 
+/// Most cells of a shard, in either stage: its blob is checked in one piece.
+pub const SHARD_CELLS_MAX: u64 = 1 << 18;
+
 /// How far members stray from their track.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Perturb {
@@ -110,10 +113,10 @@ pub struct Events {
     pub point_count: u32,
     /// The exposure's values, added up and rounded once.
     pub total_value: f64,
-    /// Estimated time of a cell. Units: nanoseconds.
-    pub cell_ns: u64,
-    /// Highest pressure drop of any node. Units: hPa.
-    pub drop_max: f64,
+    /// Nodes of a cell, on average; for estimates.
+    pub nodes: u64,
+    /// No wind passes this. Units: m/s.
+    pub wind_max: f64,
     pub notes: Notes,
 }
 

@@ -21,7 +21,7 @@ pub const EVENT_BYTES: usize = 16;
 /// A year in its blob: what it took. Units: bytes.
 pub const YEAR_BYTES: usize = 8;
 /// Years between two words with the agent.
-const BATCH: u64 = 4096;
+const BATCH: u64 = 1024;
 
 /// Runs a shard.
 ///
@@ -65,10 +65,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// From each event's loss and summed rates; `None` if these do not ascend from 0 to at most [`RATE_MAX`].
+    /// From each event's loss and summed rates; `None` if these do not ascend from 0 to [`RATE_MAX`] and its roundings.
     pub fn new(events: impl Iterator<Item = [f64; 2]>) -> Option<Table> {
         let (losses, rates): (Vec<f64>, Vec<f64>) = events.map(|[loss, rate]| (loss, rate)).unzip();
-        let sound = rates.iter().all(|rate| (0.0..=RATE_MAX).contains(rate)) && rates.is_sorted();
+        let sound = rates.iter().all(|rate| (0.0..=RATE_MAX + 1.0).contains(rate)) && rates.is_sorted();
         let counts = counts(rates.last().copied().filter(|_| sound)?);
         Some(Table { losses, rates, counts })
     }

@@ -3,8 +3,8 @@
 use super::{EXPOSURE, Job, TRACKS, usual};
 use forge_adapters::Registry;
 use forge_adapters::cat_model::elt::{ROW_BYTES, Row, rows};
-use forge_adapters::cat_model::verify;
-use forge_adapters::cat_model::work::{Part, Stage, decode, encode};
+use forge_adapters::cat_model::work::{Cut, Part, Stage, Work, Years, decode, encode};
+use forge_adapters::cat_model::{kernel, verify};
 use forge_adapters::host::{Host, Stop};
 use forge_adapters::laws::MemoryBlobs;
 use forge_event::Digest;
@@ -39,7 +39,7 @@ fn a_wrong_row_is_flagged_by_its_bit() {
     let plan = family.plan(&Past::new(&spec), PlanHints { shard_cells: Some(5), slots: 1 }, &job.blobs);
     let plan = plan.expect("a plan").body;
     let Some(Stage::Events(stage)) = decode(&plan) else { panic!("the first stage is the event loss table") };
-    let result = forge_adapters::cat_model::kernel::run(&family.payload(&spec, &plan, 0), &mut Agent(&job.blobs));
+    let result = kernel::run(&family.payload(&spec, &plan, 0), &mut Agent(&job.blobs));
     let part: Part = decode(&result.expect("an honest agent")).expect("a result");
     let honest = rows(&job.blobs.get(&part.blob).expect("its blob"));
     assert!(honest.iter().any(|row| row.loss > 0.0));
@@ -71,4 +71,59 @@ fn a_wrong_row_is_flagged_by_its_bit() {
     let few = encode(&Part { cells: part.cells - 1, blob: part.blob });
     assert_eq!(family.check_result(&spec, &plan, 0, &few), verify::COUNT);
     assert_eq!(honest.len() * ROW_BYTES, job.blobs.get(&part.blob).expect("its blob").len());
+}
+
+#[test]
+fn a_damaged_payload_never_makes_a_kernel_panic() {
+    let mut spec = usual();
+    spec["years_simulated"] = serde_json::json!(3);
+    spec["vulnerability"] = serde_json::json!({"kind": "table", "v": [0, 50, 80], "mdr": [0, 0.2, 1]});
+    let job = Job::new(TRACKS, EXPOSURE, spec);
+    let family = Registry.newest("cat_model").expect("the family is built in");
+    let spec = family.check_spec(&job.spec, None).expect("a sound spec").spec;
+    let plan = family.plan(&Past::new(&spec), PlanHints { shard_cells: Some(1), slots: 1 }, &job.blobs);
+    let payload = family.payload(&spec, &plan.expect("a plan").body, 1);
+    let events = job
+        .blobs
+        .keep(&[[1.5f64, 0.25], [2.5, 0.5]].concat().into_iter().flat_map(f64::to_le_bytes).collect::<Vec<u8>>());
+    let years = encode(&Work::Years { events, event_count: 2, seed: 1, stream: 2, first: 3, count: 4 });
+    let mut refused = 0;
+    for payload in [payload, years] {
+        assert!(kernel::run(&payload, &mut Agent(&job.blobs)).is_ok());
+        for bit in 0..payload.len() * 8 {
+            let mut damaged = payload.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            refused += u32::from(kernel::run(&damaged, &mut Agent(&job.blobs)).is_err());
+        }
+        for cut in 0..payload.len() {
+            assert_eq!(kernel::run(&payload[..cut], &mut Agent(&job.blobs)), Err(Stop::BadPayload));
+        }
+    }
+    assert!(refused > 500, "{refused}");
+}
+
+#[test]
+fn a_year_that_no_events_add_up_to_is_flagged() {
+    let stage = Years {
+        cut: Cut { cells: 3, cells_a_shard: 3 },
+        events: Digest::default(),
+        event_count: 2,
+        rate: 0.5,
+        loss_min: 1.5,
+    };
+    let plan = encode(&Stage::Years(stage));
+    let blobs = MemoryBlobs::default();
+    let family = Registry.newest("cat_model").expect("the family is built in");
+    let job = Job::new(TRACKS, EXPOSURE, usual());
+    let spec = family.check_spec(&job.spec, None).expect("a sound spec").spec;
+    let check = |years: [f64; 3]| {
+        let bytes: Vec<u8> = years.into_iter().flat_map(f64::to_le_bytes).collect();
+        let result = encode(&Part { cells: 3, blob: blobs.keep(&bytes) });
+        assert_eq!(family.check_result(&spec, &plan, 0, &result), 0);
+        family.check_blobs(&spec, &plan, 0, &result, &blobs).expect("the blob is there")
+    };
+    assert_eq!(check([0.0, 1.5, 4.0]), 0);
+    for bad in [-0.0, -1.5, 1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(check([0.0, bad, 4.0]), verify::YEAR, "{bad}");
+    }
 }

@@ -61,7 +61,6 @@ fn a_bad_spec_is_refused_at_its_field() {
         ("/perturb/autocorr_dspeed", json!(1.5), "", "out-of-range"),
         ("/perturb/max_ddirection", json!(-0.1), "", "out-of-range"),
         ("/dt_h", json!(0), "", "out-of-range"),
-        ("/wind", json!("ER11"), "", "not-yet"),
         ("/wind", json!("H09"), "", "unknown-value"),
         ("/wind_threshold", json!(-1), "", "out-of-range"),
         ("/vulnerability/v_half", json!(20), "", "out-of-range"),
@@ -138,6 +137,7 @@ fn bad_tracks_are_refused_with_their_line() {
         ("a,0,0,20,-70,60,980,1010,\na,2,6,21,-71,60,980,1010,\n", "not-ascending"),
         ("a,0,0,20,-70,60,980,1010,\na,0,6,21,-71,60,980,1010,\n", "not-ascending"),
         ("a,0,0,20,-70,60,980,1010,\na,1,0,21,-71,60,980,1010,\n", "not-ascending"),
+        ("a,0,0,20,-70,60,980,1010,\na,1,1e-9,21,-71,60,980,1010,\n", "not-ascending"),
         ("a,0,0,20,-70,60,980,1010,\na,1,-6,21,-71,60,980,1010,\n", "out-of-range"),
         ("a,0,0,20,-70,60,980,1010,\nb,0,0,20,-70,60,980,1010,\na,0,0,20,-70,60,980,1010,\n", "duplicate-track"),
     ] {
@@ -148,8 +148,10 @@ fn bad_tracks_are_refused_with_their_line() {
     let no_wind = format!("{HEADER}a,0,0,20,-70,,980,1010,\n");
     let mut job = Job::new(&no_wind, EXPOSURE, usual());
     assert!(check(&job).is_ok(), "H08 needs no highest wind");
-    job.spec["wind"] = json!("H80");
-    fault(&job, "/spec/tracks", "missing-wind");
+    for wind in ["H80", "ER11"] {
+        job.spec["wind"] = json!(wind);
+        fault(&job, "/spec/tracks", "missing-wind");
+    }
 }
 
 #[test]
