@@ -59,14 +59,15 @@ pub fn tile<S: Source>(
             let all = table.points();
             for start in (0..all).step_by(PIECE as usize) {
                 let patch = Patch::read(source, field, table, start..all.min(start + PIECE))?;
+                let done = tile.cells() * start / all;
                 tile.begin(patch.len());
                 let (mut row, mut bytes) = (vec![0.0; patch.len()], Vec::new());
                 for sample in rows.clone().chain(columns.clone()) {
-                    source.progress(0)?;
+                    source.progress(done)?;
                     patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
                     tile.put_terms(&row);
                 }
-                tile.add(source)?;
+                tile.add(source, done)?;
             }
         }
         Basis::Points => {
@@ -80,15 +81,16 @@ pub fn tile<S: Source>(
             let all = table.samples();
             for start in (0..all).step_by(PIECE as usize) {
                 let count = PIECE.min(all - start);
+                let done = tile.cells() * start / all;
                 tile.begin(count as usize);
                 for (term, sample) in (start..start + count).enumerate() {
-                    source.progress(0)?;
+                    source.progress(done)?;
                     patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
                     for (line, point) in chosen.iter().enumerate() {
                         tile.put(line, term, row[(point - low) as usize]);
                     }
                 }
-                tile.add(source)?;
+                tile.add(source, done)?;
             }
         }
     }
@@ -118,6 +120,10 @@ impl Tile {
         Tile { rows, columns, sums, terms: 0, left: Vec::new(), right: Vec::new(), lines: 0 }
     }
 
+    fn cells(&self) -> u64 {
+        (self.rows * self.columns) as u64
+    }
+
     fn begin(&mut self, terms: usize) {
         self.terms = terms;
         self.lines = 0;
@@ -141,10 +147,10 @@ impl Tile {
         }
     }
 
-    fn add<S: Source>(&mut self, source: &mut S) -> Result<(), S::Error> {
+    fn add<S: Source>(&mut self, source: &mut S, done: u64) -> Result<(), S::Error> {
         let width = self.columns.next_multiple_of(LANES);
         for (row, sums) in self.sums.chunks_exact_mut(width).enumerate() {
-            source.progress(0)?;
+            source.progress(done)?;
             let left = &self.left[row * self.terms..(row + 1) * self.terms];
             for (sums, right) in sums.chunks_exact_mut(LANES).zip(self.right.chunks_exact(LANES * self.terms)) {
                 let mut lanes: [f64; LANES] = core::array::from_fn(|lane| sums[lane]);

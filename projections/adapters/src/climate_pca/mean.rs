@@ -31,10 +31,10 @@ pub fn means<S: Source>(source: &mut S, table: &Table, points: Range<u64>) -> Re
     let (mut row, mut bytes) = (vec![0.0; count], Vec::new());
     let mut sums = vec![Sum::default(); count];
     let mut means = Vec::with_capacity(count * table.groups());
-    let (mut sample, mut summed) = (0, 0);
+    let (all, mut sample, mut summed) = (table.samples(), 0, 0);
     for (i, member) in table.members.iter().enumerate() {
         for local in 0..member.samples {
-            source.progress(0)?;
+            source.progress(count as u64 * sample / all)?;
             member.read(source, local, points.clone(), &mut bytes, &mut row)?;
             if let Some((place, wrong)) = first_wrong(&row, &first) {
                 let bad = Bad { sample, point: points.start + place as u64, wrong };

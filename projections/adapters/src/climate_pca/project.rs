@@ -31,8 +31,9 @@ pub fn points<S: Source>(
     let (width, modes) = (patch.len(), pairs.values.len());
     let mut patterns = vec![0.0; modes * width];
     let (mut row, mut bytes) = (vec![0.0; width], Vec::new());
-    for sample in 0..table.samples() {
-        source.progress(0)?;
+    let all = table.samples();
+    for sample in 0..all {
+        source.progress(width as u64 * sample / all)?;
         patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
         for (sums, u) in patterns.chunks_exact_mut(width).zip(&pairs.vectors) {
             let factor = u[sample as usize];
@@ -49,8 +50,8 @@ pub fn points<S: Source>(
         return Ok(patterns);
     }
     let mut out = patterns.clone();
-    for sample in 0..table.samples() {
-        source.progress(0)?;
+    for sample in 0..all {
+        source.progress(width as u64)?;
         let series: Vec<f64> = (0..modes).map(|k| series(pairs, k, sample)).collect();
         let (member, _) = table.locate(sample);
         for place in 0..width {
@@ -87,8 +88,8 @@ pub fn samples<S: Source>(
     let (mut out, mut fields) = (Vec::new(), Vec::new());
     // By point, then by mode.
     let patterns: Vec<f64> = (0..valid.len()).flat_map(|i| pairs.vectors.iter().map(move |v| v[i])).collect();
-    for sample in samples {
-        source.progress(0)?;
+    for (done, sample) in (0..).zip(samples) {
+        source.progress(done)?;
         patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
         let mut series = vec![0.0; modes];
         for (point, pattern) in valid.iter().zip(patterns.chunks_exact(modes)) {

@@ -32,7 +32,7 @@ impl Host for Agent<'_> {
 }
 
 /// Plans of all stages and the answers of their shards.
-fn stages(blobs: &MemoryBlobs, spec: &[u8], cells: u64) -> Vec<(Plan, Vec<Vec<u8>>)> {
+pub fn stages(blobs: &MemoryBlobs, spec: &[u8], cells: u64) -> Vec<(Plan, Vec<Vec<u8>>)> {
     let mut done: Vec<(Plan, Vec<Vec<u8>>, Box<dyn MidState>)> = Vec::new();
     while done.last().is_none_or(|(plan, ..)| !plan.last) {
         let views: Vec<DoneStage<'_>> = done
