@@ -84,6 +84,10 @@ impl Family for ClimatePca {
         plan::shard_cost_ns(&Body::decode(&plan.body))
     }
 
+    fn is_final(&self, code: &str) -> bool {
+        code == "not-converged"
+    }
+
     fn payload(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         Payload { body: Body::decode(plan), shard }.encode()
     }

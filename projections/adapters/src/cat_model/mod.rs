@@ -1,0 +1,136 @@
+//! `cat_model`: losses of an exposure to tropical cyclones and their perturbed likes, and what follows for a year.
+//!
+//! Cell of the first stage: a member of a track. Cell of the second: a simulated year.
+
+mod curves;
+pub mod damage;
+mod document;
+pub mod elt;
+mod exact;
+pub mod exposure;
+pub mod geo;
+mod hurdat2;
+mod ibtracs;
+pub mod kernel;
+pub mod perturb;
+mod plan;
+pub mod resample;
+pub mod spec;
+mod text;
+mod time;
+mod track_csv;
+pub mod tracks;
+pub mod verify;
+pub mod wind;
+pub mod work;
+mod years;
+
+use crate::faults::Faults;
+use crate::gathered::Gathered;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use forge_event::{Digest, ShardIndex};
+use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use serde_json::Value;
+use spec::Spec;
+use work::{PART_BYTES_MAX, Part, Stage};
+
+/// The family.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CatModel;
+
+impl Family for CatModel {
+    fn kind(&self) -> &'static str {
+        "cat_model"
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn check_spec(&self, spec: &Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
+        let mut faults = Faults::default();
+        let read = Spec::read(spec, &mut faults);
+        if shard_cells == Some(0) {
+            let fix = "leave it out to let the planner choose";
+            faults.add("/shard_cells", "out-of-range", "a shard has at least 1 cell", fix);
+        }
+        match read {
+            Some(read) if faults.is_empty() => {
+                let mut inputs = alloc::vec![read.tracks, read.exposure];
+                inputs.sort();
+                inputs.dedup();
+                Ok(CheckedSpec { spec: read.canonical(), inputs })
+            }
+            _ => Err(faults.into_vec()),
+        }
+    }
+
+    fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
+        plan::read(&Spec::reread(spec), blobs).map(drop)
+    }
+
+    fn plan(&self, past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault> {
+        let spec = Spec::reread(past.spec);
+        match (past.stages, spec.years_simulated) {
+            ([], _) => plan::events(&spec, hints, blobs),
+            ([events], Some(years)) => plan::years(&spec, years, events, hints, blobs),
+            _ => Err(Fault::new("no-stage", "nothing follows the last stage")),
+        }
+    }
+
+    fn shard_cost_ns(&self, _spec: &[u8], plan: &Plan) -> u64 {
+        plan::stage(&plan.body).shard_ns()
+    }
+
+    fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
+        work::encode(&plan::stage(plan).work(&Spec::reread(spec), shard))
+    }
+
+    fn shard_blobs(&self, _spec: &[u8], plan: &[u8], _shard: ShardIndex) -> Vec<Digest> {
+        plan::stage(plan).blobs()
+    }
+
+    fn check_result(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
+        verify::check(plan, shard, result)
+    }
+
+    fn result_blobs(&self, _spec: &[u8], _plan: &[u8], result: &[u8]) -> Vec<Digest> {
+        work::decode::<Part>(result).map(|part| part.blob).into_iter().collect()
+    }
+
+    fn check_blobs(
+        &self,
+        spec: &[u8],
+        plan: &[u8],
+        shard: ShardIndex,
+        result: &[u8],
+        blobs: &dyn Blobs,
+    ) -> Result<u32, Fault> {
+        verify::check_blob(&Spec::reread(spec), plan, shard, result, blobs)
+    }
+
+    fn reduce(&self, past: &Past<'_>, blobs: &dyn Blobs) -> Result<Vec<u8>, Fault> {
+        let (events, years) = match past.stages {
+            [events] => (events, None),
+            [events, years] => (events, Some(years)),
+            _ => return Err(Fault::new("no-document", "a job has one stage or two")),
+        };
+        match plan::stage(events.plan) {
+            Stage::Events(stage) => document::document(&Spec::reread(past.spec), &stage, events, years, blobs),
+            Stage::Years(_) => Err(Fault::new("no-document", "the first stage is the event loss table")),
+        }
+    }
+
+    fn mid_bytes_max(&self, _spec: &[u8], plan: &Plan) -> u64 {
+        64 + plan.shard_count * (48 + PART_BYTES_MAX)
+    }
+
+    fn mid_state(&self, _spec: &[u8], _plan: &[u8]) -> Box<dyn MidState> {
+        Box::new(Gathered::default())
+    }
+
+    fn thaw(&self, _spec: &[u8], _plan: &[u8], bytes: &[u8]) -> Option<Box<dyn MidState>> {
+        Some(Box::new(Gathered::decode(bytes)?))
+    }
+}
