@@ -3,6 +3,7 @@
 //! An entry is a sum in one fixed order, RN(sum + RN(a · b)), along all points or all samples. So it has the same bits
 //! in whatever tile it is computed, and no sums are ever merged.
 
+use super::certificate::exceeds;
 use super::field::Patch;
 use super::source::{Source, doubles};
 use super::table::Table;
@@ -53,114 +54,142 @@ pub fn tile<S: Source>(
     rows: Range<u64>,
     columns: Range<u64>,
 ) -> Result<Vec<f64>, S::Error> {
-    let mut tile = Tile::new(&rows, &columns);
+    let (height, width) = ((rows.end - rows.start) as usize, (columns.end - columns.start) as usize);
+    let padded = width.next_multiple_of(LANES);
+    let mut sums = vec![0.0; height * padded];
+    let mut panels = Vec::new();
+    let cells = (height * width) as u64;
+    pieces(source, table, field, basis, rows, columns, cells, &mut |source, lines, terms, done| {
+        let (left, right) = lines.split_at(height * terms);
+        arrange(right, terms, padded, &mut panels);
+        for (left, sums) in left.chunks_exact(terms).zip(sums.chunks_exact_mut(padded)) {
+            source.progress(done)?;
+            add_products(left, &panels, sums);
+        }
+        Ok(())
+    })?;
+    Ok(sums.chunks_exact(padded).flat_map(|row| &row[..width]).copied().collect())
+}
+
+/// Columns side by side: by panel of [`LANES`] columns, then by term, then by lane.
+fn arrange(columns: &[f64], terms: usize, padded: usize, panels: &mut Vec<f64>) {
+    panels.clear();
+    panels.resize(padded * terms, 0.0);
+    for (column, values) in columns.chunks_exact(terms).enumerate() {
+        let panel = &mut panels[column / LANES * LANES * terms..];
+        for (lanes, value) in panel.chunks_exact_mut(LANES).zip(values) {
+            lanes[column % LANES] = *value;
+        }
+    }
+}
+
+/// Adds the products of one row with every column, term by term.
+fn add_products(row: &[f64], panels: &[f64], sums: &mut [f64]) {
+    for (sums, panel) in sums.chunks_exact_mut(LANES).zip(panels.chunks_exact(LANES * row.len())) {
+        let mut lanes: [f64; LANES] = core::array::from_fn(|lane| sums[lane]);
+        for (a, b) in row.iter().zip(panel.chunks_exact(LANES)) {
+            for (sum, b) in lanes.iter_mut().zip(b) {
+                *sum += a * b;
+            }
+        }
+        sums.copy_from_slice(&lanes);
+    }
+}
+
+/// True if `tile` can be the entries of `rows` by `columns`: its product with a vector of signs is what two products with
+/// the lines themselves give, within what rounding can do at most. A single entry that is off by more is always seen.
+///
+/// Source: R. Freivalds, "Probabilistic machines can use less running time", 1977.
+///
+/// # Errors
+/// As [`Source::read`].
+pub fn is_product<S: Source>(
+    source: &mut S,
+    table: &Table,
+    field: &Digest,
+    basis: Basis,
+    (rows, columns): (Range<u64>, Range<u64>),
+    tile: &[f64],
+    signs: &[f64],
+) -> Result<bool, S::Error> {
+    let height = (rows.end - rows.start) as usize;
+    let (mut products, mut sizes, mut count) = (vec![0.0; height], vec![0.0; height], 0);
+    pieces(source, table, field, basis, rows, columns, 0, &mut |_, lines, terms, _| {
+        let (left, right) = lines.split_at(height * terms);
+        let (mut signed, mut sized) = (vec![0.0; terms], vec![0.0; terms]);
+        for (column, sign) in right.chunks_exact(terms).zip(signs) {
+            signed.iter_mut().zip(column).for_each(|(sum, x)| *sum += sign * x);
+            sized.iter_mut().zip(column).for_each(|(sum, x)| *sum += x.abs());
+        }
+        for (row, left) in left.chunks_exact(terms).enumerate() {
+            products[row] = left.iter().zip(&signed).fold(products[row], |sum, (a, b)| sum + a * b);
+            sizes[row] = left.iter().zip(&sized).fold(sizes[row], |sum, (a, b)| sum + a.abs() * b);
+        }
+        count += terms;
+        Ok(())
+    })?;
+    // Each side is off by at most (terms + columns) · u of the sum of sizes; products that underflow are worth the rest.
+    let slack = 4.0 * (count + signs.len() + 8) as f64 * f64::EPSILON;
+    let tiny = (count * signs.len()) as f64 * f64::MIN_POSITIVE;
+    let rows = tile.chunks_exact(signs.len()).zip(products.iter().zip(&sizes));
+    let off = rows.map(|(row, (product, size))| {
+        let found = row.iter().zip(signs).fold(0.0, |sum, (entry, sign)| sum + entry * sign);
+        exceeds((found - product).abs(), slack * size + tiny)
+    });
+    Ok(!off.into_iter().any(|off| off))
+}
+
+/// What is done with a piece: the lines (rows, then columns) by their terms, how many terms, cells done so far.
+type Take<'a, S> = &'a mut dyn FnMut(&mut S, &[f64], usize, u64) -> Result<(), <S as Source>::Error>;
+
+/// Calls `take` with the lines of a tile, cut into pieces of [`PIECE`] terms, in ascending order.
+fn pieces<S: Source>(
+    source: &mut S,
+    table: &Table,
+    field: &Digest,
+    basis: Basis,
+    rows: Range<u64>,
+    columns: Range<u64>,
+    cells: u64,
+    take: Take<'_, S>,
+) -> Result<(), S::Error> {
+    let (mut lines, mut bytes) = (Vec::new(), Vec::new());
+    let all = if basis == Basis::Samples { table.points() } else { table.samples() };
+    let starts = (0..all).step_by(PIECE as usize).map(|start| (start..all.min(start + PIECE), cells * start / all));
     match basis {
         Basis::Samples => {
-            let all = table.points();
-            for start in (0..all).step_by(PIECE as usize) {
-                let patch = Patch::read(source, field, table, start..all.min(start + PIECE))?;
-                tile.begin(patch.len());
-                let (mut row, mut bytes) = (vec![0.0; patch.len()], Vec::new());
-                for sample in rows.clone().chain(columns.clone()) {
-                    source.progress(0)?;
-                    patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
-                    tile.put_terms(&row);
+            let chosen: Vec<u64> = rows.chain(columns).collect();
+            for (points, done) in starts {
+                let patch = Patch::read(source, field, table, points)?;
+                let terms = patch.len();
+                lines.resize(chosen.len() * terms, 0.0);
+                for (sample, line) in chosen.iter().zip(lines.chunks_exact_mut(terms)) {
+                    source.progress(done)?;
+                    patch.anomalies(source, table, *sample, &mut bytes, line)?;
                 }
-                tile.add(source)?;
+                take(source, &lines, terms, done)?;
             }
         }
         Basis::Points => {
             let valid = valid_points(source, field, table)?;
-            let span = |range: &Range<u64>| &valid[range.start as usize..range.end as usize];
-            let chosen: Vec<u64> = span(&rows).iter().chain(span(&columns)).copied().collect();
+            let chosen: Vec<u64> = rows.chain(columns).map(|i| valid[i as usize]).collect();
             let (low, high) = (chosen.iter().min(), chosen.iter().max());
             let (low, high) = (*low.expect("a tile has rows"), *high.expect("a tile has rows"));
             let patch = Patch::read(source, field, table, low..high + 1)?;
-            let (mut row, mut bytes) = (vec![0.0; patch.len()], Vec::new());
-            let all = table.samples();
-            for start in (0..all).step_by(PIECE as usize) {
-                let count = PIECE.min(all - start);
-                tile.begin(count as usize);
-                for (term, sample) in (start..start + count).enumerate() {
-                    source.progress(0)?;
+            let mut row = vec![0.0; patch.len()];
+            for (samples, done) in starts {
+                let terms = (samples.end - samples.start) as usize;
+                lines.resize(chosen.len() * terms, 0.0);
+                for (term, sample) in samples.enumerate() {
+                    source.progress(done)?;
                     patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
                     for (line, point) in chosen.iter().enumerate() {
-                        tile.put(line, term, row[(point - low) as usize]);
+                        lines[line * terms + term] = row[(point - low) as usize];
                     }
                 }
-                tile.add(source)?;
+                take(source, &lines, terms, done)?;
             }
         }
     }
-    Ok(tile.entries())
-}
-
-/// A tile in the making.
-struct Tile {
-    rows: usize,
-    columns: usize,
-    /// By row, columns padded to whole lanes.
-    sums: Vec<f64>,
-    /// Terms of the running piece.
-    terms: usize,
-    /// By row, then by term.
-    left: Vec<f64>,
-    /// By panel of columns, then by term, then by lane.
-    right: Vec<f64>,
-    /// Lines put since the piece began, rows first.
-    lines: usize,
-}
-
-impl Tile {
-    fn new(rows: &Range<u64>, columns: &Range<u64>) -> Tile {
-        let (rows, columns) = ((rows.end - rows.start) as usize, (columns.end - columns.start) as usize);
-        let sums = vec![0.0; rows * columns.next_multiple_of(LANES)];
-        Tile { rows, columns, sums, terms: 0, left: Vec::new(), right: Vec::new(), lines: 0 }
-    }
-
-    fn begin(&mut self, terms: usize) {
-        self.terms = terms;
-        self.lines = 0;
-        self.left.resize(self.rows * terms, 0.0);
-        self.right.clear();
-        self.right.resize(self.columns.next_multiple_of(LANES) * terms, 0.0);
-    }
-
-    fn put_terms(&mut self, values: &[f64]) {
-        let line = self.lines;
-        values.iter().enumerate().for_each(|(term, value)| self.put(line, term, *value));
-        self.lines += 1;
-    }
-
-    fn put(&mut self, line: usize, term: usize, value: f64) {
-        if line < self.rows {
-            self.left[line * self.terms + term] = value;
-        } else {
-            let column = line - self.rows;
-            self.right[(column / LANES * self.terms + term) * LANES + column % LANES] = value;
-        }
-    }
-
-    fn add<S: Source>(&mut self, source: &mut S) -> Result<(), S::Error> {
-        let width = self.columns.next_multiple_of(LANES);
-        for (row, sums) in self.sums.chunks_exact_mut(width).enumerate() {
-            source.progress(0)?;
-            let left = &self.left[row * self.terms..(row + 1) * self.terms];
-            for (sums, right) in sums.chunks_exact_mut(LANES).zip(self.right.chunks_exact(LANES * self.terms)) {
-                let mut lanes: [f64; LANES] = core::array::from_fn(|lane| sums[lane]);
-                for (a, b) in left.iter().zip(right.chunks_exact(LANES)) {
-                    for (sum, b) in lanes.iter_mut().zip(b) {
-                        *sum += a * b;
-                    }
-                }
-                sums.copy_from_slice(&lanes);
-            }
-        }
-        Ok(())
-    }
-
-    fn entries(&self) -> Vec<f64> {
-        let width = self.columns.next_multiple_of(LANES);
-        self.sums.chunks_exact(width).flat_map(|row| &row[..self.columns]).copied().collect()
-    }
+    Ok(())
 }

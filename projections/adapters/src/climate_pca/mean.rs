@@ -12,6 +12,11 @@ use forge_event::Digest;
 /// Points looked at together where the hub looks for wrong numbers.
 const SCAN_POINTS: u64 = 1 << 16;
 
+/// Samples added together to each sum.
+const SUMMED_ROWS: usize = 64;
+/// Octaves that values added together may span: 53 bits, these, and the count of the values fit into 127 bits.
+const SPAN_MAX: u32 = 64;
+
 /// What stage 1 finds for a run of points.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Means {
@@ -28,24 +33,28 @@ pub enum Means {
 pub fn means<S: Source>(source: &mut S, table: &Table, points: Range<u64>) -> Result<Means, S::Error> {
     let count = (points.end - points.start) as usize;
     let first = table.row(source, 0, points.clone())?;
-    let (mut row, mut bytes) = (vec![0.0; count], Vec::new());
+    let (mut rows, mut bytes) = (Vec::new(), Vec::new());
     let mut sums = vec![Sum::default(); count];
     let mut means = Vec::with_capacity(count * table.groups());
-    let (mut sample, mut summed) = (0, 0);
+    let (all, mut sample, mut summed) = (table.samples(), 0, 0);
     for (i, member) in table.members.iter().enumerate() {
-        for local in 0..member.samples {
-            source.progress(0)?;
-            member.read(source, local, points.clone(), &mut bytes, &mut row)?;
-            if let Some((place, wrong)) = first_wrong(&row, &first) {
-                let bad = Bad { sample, point: points.start + place as u64, wrong };
-                return Ok(Means::Wrong(bad, row[place]));
+        for start in (0..member.samples).step_by(SUMMED_ROWS) {
+            let end = member.samples.min(start + SUMMED_ROWS as u64);
+            rows.resize((end - start) as usize * count, 0.0);
+            for (local, row) in (start..end).zip(rows.chunks_exact_mut(count)) {
+                source.progress(count as u64 * sample / all)?;
+                member.read(source, local, points.clone(), &mut bytes, row)?;
+                if let Some((place, wrong)) = first_wrong(row, &first) {
+                    let bad = Bad { sample, point: points.start + place as u64, wrong };
+                    return Ok(Means::Wrong(bad, row[place]));
+                }
+                sample += 1;
             }
-            for (sum, value) in sums.iter_mut().zip(&row).filter(|(_, value)| !value.is_nan()) {
-                let (negative, size, bit) = parts(value.to_bits());
-                sum.add(negative, u128::from(size), bit);
+            // Point by point, so that a sum stays at hand while it grows.
+            for (place, sum) in sums.iter_mut().enumerate().filter(|(place, _)| !first[*place].is_nan()) {
+                add_column(sum, rows[place..].iter().step_by(count).copied());
             }
-            sample += 1;
-            summed += 1;
+            summed += end - start;
         }
         if table.center_member || i + 1 == table.members.len() {
             means.extend(sums.iter().zip(&first).map(|(sum, v)| if v.is_nan() { f64::NAN } else { mean(sum, summed) }));
@@ -54,6 +63,23 @@ pub fn means<S: Source>(source: &mut S, table: &Table, points: Range<u64>) -> Re
         }
     }
     Ok(Means::Found(means))
+}
+
+/// Adds a few values at once: as one integer, where they are near enough to each other for that.
+fn add_column(sum: &mut Sum, values: impl Iterator<Item = f64> + Clone) {
+    let terms = values.map(|value| parts(value.to_bits())).filter(|(_, size, _)| *size != 0);
+    let (low, high) = terms.clone().fold((u32::MAX, 0), |(low, high), (.., bit)| (low.min(bit), high.max(bit)));
+    if high.saturating_sub(low) > SPAN_MAX {
+        terms.for_each(|(negative, size, bit)| sum.add(negative, u128::from(size), bit));
+        return;
+    }
+    let whole = terms.fold(0i128, |whole, (negative, size, bit)| {
+        let size = i128::from(size) << (bit - low);
+        if negative { whole - size } else { whole + size }
+    });
+    if whole != 0 {
+        sum.add(whole < 0, whole.unsigned_abs(), low);
+    }
 }
 
 fn mean(sum: &Sum, count: u64) -> f64 {
@@ -116,4 +142,26 @@ pub fn drawn(digest: &Digest, draw: u64, count: u64) -> u64 {
     bytes.extend_from_slice(&draw.to_le_bytes());
     let Digest(hash) = Digest::of(&bytes);
     u64::from_le_bytes(hash[..8].try_into().expect("eight of 32 bytes")) % count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_added_together_are_added_exactly() {
+        let near: Vec<f64> = (0..64).map(|i| f64::from(i * i - 700) * 0.1).collect();
+        let far = [1e60, 1.0, -1e60, 0.0, -0.0, 5e-324, 2f64.powi(-1000), 3.0];
+        let largest = [f64::from_bits(0x3fff_ffff_ffff_ffff); 64];
+        let edge = [2f64.powi(64) * 1.999, -1.0, 1.0 + f64::EPSILON];
+        for values in [&near[..], &far, &largest, &edge, &[0.0, -0.0], &[]] {
+            let (mut together, mut each) = (Sum::default(), Sum::default());
+            add_column(&mut together, values.iter().copied());
+            for value in values {
+                let (negative, size, bit) = parts(value.to_bits());
+                each.add(negative, u128::from(size), bit);
+            }
+            assert_eq!(together.canonical(), each.canonical(), "{values:?}");
+        }
+    }
 }

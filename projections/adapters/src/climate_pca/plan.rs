@@ -63,14 +63,19 @@ pub fn shard_cost_ns(body: &Body) -> u64 {
         Stage::Mean { block } => block * n * MEAN_NS,
         Stage::Gram { basis, edge, .. } => edge * edge * if *basis == Basis::Samples { p } else { n },
         Stage::Eigen { order, .. } => 10 * order * order * order,
-        Stage::Project { basis, modes, block, .. } => {
-            block * modes.max(&8) * if *basis == Basis::Samples { n } else { p }
+        Stage::Project { basis, modes, block, reconstruct, .. } => {
+            block * projected_ns(if *basis == Basis::Samples { n } else { p }, *modes, *reconstruct)
         }
     }
 }
 
 /// One number into an exact sum.
 const MEAN_NS: u64 = 12;
+
+/// One point over `length` samples, or one sample over as many points.
+fn projected_ns(length: u64, modes: u64, reconstruct: bool) -> u64 {
+    length * (modes + 8) * if reconstruct { 3 } else { 1 }
+}
 
 fn first(faults: Vec<SpecFault>) -> Fault {
     let fault = faults.into_iter().next().expect("faults are at least one");
@@ -234,7 +239,8 @@ fn project(spec: &Spec, done: &DoneStage<'_>, hints: PlanHints, blobs: &dyn Blob
     };
     let reconstruct = spec.reconstruction();
     let each = modes + if reconstruct { length } else { 0 };
-    let block = cells(all, length * modes.max(8), hints).clamp(1, (PART_LEN_MAX / each).clamp(1, BLOCK_MAX));
+    let block =
+        cells(all, projected_ns(length, modes, reconstruct), hints).clamp(1, (PART_LEN_MAX / each).clamp(1, BLOCK_MAX));
     Ok(Body::new(table, Stage::Project { field, basis, order, modes, pairs, block, reconstruct }))
 }
 

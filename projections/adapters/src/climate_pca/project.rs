@@ -31,8 +31,9 @@ pub fn points<S: Source>(
     let (width, modes) = (patch.len(), pairs.values.len());
     let mut patterns = vec![0.0; modes * width];
     let (mut row, mut bytes) = (vec![0.0; width], Vec::new());
-    for sample in 0..table.samples() {
-        source.progress(0)?;
+    let all = table.samples();
+    for sample in 0..all {
+        source.progress(width as u64 * sample / all)?;
         patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
         for (sums, u) in patterns.chunks_exact_mut(width).zip(&pairs.vectors) {
             let factor = u[sample as usize];
@@ -48,15 +49,17 @@ pub fn points<S: Source>(
     if !reconstruct {
         return Ok(patterns);
     }
-    let mut out = patterns.clone();
-    for sample in 0..table.samples() {
-        source.progress(0)?;
-        let series: Vec<f64> = (0..modes).map(|k| series(pairs, k, sample)).collect();
+    let mut out = Vec::with_capacity((modes + all as usize) * width);
+    out.extend_from_slice(&patterns);
+    for sample in 0..all {
+        source.progress(width as u64)?;
         let (member, _) = table.locate(sample);
-        for place in 0..width {
-            let pattern = |k: usize| patterns[k * width + place];
-            out.push(reconstructed(&patch, member, place, &series, pattern));
+        row.fill(0.0);
+        for (k, pattern) in patterns.chunks_exact(width).enumerate() {
+            let factor = series(pairs, k, sample);
+            row.iter_mut().zip(pattern).for_each(|(sum, v)| *sum += factor * v);
         }
+        out.extend(row.iter().enumerate().map(|(place, sum)| reconstructed(&patch, member, place, *sum)));
     }
     Ok(out)
 }
@@ -87,8 +90,8 @@ pub fn samples<S: Source>(
     let (mut out, mut fields) = (Vec::new(), Vec::new());
     // By point, then by mode.
     let patterns: Vec<f64> = (0..valid.len()).flat_map(|i| pairs.vectors.iter().map(move |v| v[i])).collect();
-    for sample in samples {
-        source.progress(0)?;
+    for (done, sample) in (0..).zip(samples) {
+        source.progress(done)?;
         patch.anomalies(source, table, sample, &mut bytes, &mut row)?;
         let mut series = vec![0.0; modes];
         for (point, pattern) in valid.iter().zip(patterns.chunks_exact(modes)) {
@@ -101,7 +104,8 @@ pub fn samples<S: Source>(
             fields.resize(start + patch.len(), f64::NAN);
             for (point, pattern) in valid.iter().zip(patterns.chunks_exact(modes)) {
                 let place = *point as usize;
-                fields[start + place] = reconstructed(&patch, member, place, &series, |k| pattern[k]);
+                let sum = series.iter().zip(pattern).fold(0.0, |sum, (factor, v)| sum + factor * v);
+                fields[start + place] = reconstructed(&patch, member, place, sum);
             }
         }
         out.extend(series);
@@ -110,12 +114,11 @@ pub fn samples<S: Source>(
     Ok(out)
 }
 
-/// mean + Σ series · pattern / weight; the mean alone where the weight is zero; NaN where masked.
-fn reconstructed(patch: &Patch, member: usize, place: usize, series: &[f64], pattern: impl Fn(usize) -> f64) -> f64 {
+/// mean + sum / weight, where the sum is Σ series · pattern; the mean alone where the weight is zero; NaN where masked.
+fn reconstructed(patch: &Patch, member: usize, place: usize, sum: f64) -> f64 {
     if patch.masked(place) {
         return f64::NAN;
     }
     let (mean, weight) = (patch.means_of(member)[place], patch.weights[place]);
-    let sum = series.iter().enumerate().fold(0.0, |sum, (k, pc)| sum + pc * pattern(k));
     if weight == 0.0 { mean } else { mean + sum / weight }
 }

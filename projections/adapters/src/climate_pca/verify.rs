@@ -26,6 +26,8 @@ pub const CHECK_SYMMETRIC: u32 = 1 << 10;
 pub const CHECK_RECOMPUTED: u32 = 1 << 11;
 /// The number said to be wrong is not.
 pub const CHECK_NOT_WRONG: u32 = 1 << 12;
+/// A tile times a vector of signs is not what its lines give.
+pub const CHECK_PRODUCT: u32 = 1 << 13;
 /// First bit of [`certificate`].
 pub const CHECK_CERTIFICATE_SHIFT: u32 = 16;
 
@@ -67,12 +69,17 @@ pub fn check_blobs(body: &Body, shard: ShardIndex, result: &[u8], blobs: &dyn Bl
         Stage::Gram { field, basis, order, edge } => {
             let (rows, columns) = tile_of(shard, *order, *edge);
             let mut bits = check_tile(&part, (columns.end - columns.start) as usize, rows == columns);
+            let width = columns.end - columns.start;
             for draw in 0..DRAWS {
                 let at = drawn(&answer.blob, draw, length);
-                let width = columns.end - columns.start;
                 let (row, column) = (rows.start + at / width, columns.start + at % width);
                 let entry = gram::tile(source, table, field, *basis, row..row + 1, column..column + 1)?;
                 bits |= differs(&part, at, entry[0]);
+            }
+            let sign = |column: u64| if drawn(&answer.blob, DRAWS + column, 2) == 0 { 1.0 } else { -1.0 };
+            let signs: Vec<f64> = (0..width).map(sign).collect();
+            if bits == 0 && !gram::is_product(source, table, field, *basis, (rows, columns), &part, &signs)? {
+                bits |= CHECK_PRODUCT;
             }
             Ok(bits)
         }

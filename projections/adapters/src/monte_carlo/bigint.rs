@@ -135,6 +135,31 @@ pub fn nearest_f64(numerator: &Natural, denominator: &Natural, exponent: i32) ->
     if numerator.is_zero() {
         return 0.0;
     }
+    // Zero limbs at the low end are only a power of two.
+    let zeros = numerator.0.iter().take_while(|limb| **limb == 0).count();
+    match (small(&numerator.0[zeros..]), small(&denominator.0)) {
+        (Some(n), Some(d)) if d <= u128::from(u64::MAX) => nearest_f64_small(n, d, exponent + 32 * zeros as i32),
+        _ => nearest_f64_large(numerator, denominator, exponent),
+    }
+}
+
+/// A number of at most four limbs.
+fn small(limbs: &[u32]) -> Option<u128> {
+    (limbs.len() <= 4).then(|| limbs.iter().rev().fold(0, |number, limb| number << 32 | u128::from(*limb)))
+}
+
+/// [`nearest_f64`] by the machine's own division. `denominator` is below 2⁶⁴.
+fn nearest_f64_small(numerator: u128, denominator: u128, exponent: i32) -> f64 {
+    let up = numerator.leading_zeros();
+    let (scaled, exponent) = (numerator << up, exponent - up as i32);
+    let (quotient, rest) = (scaled / denominator, scaled % denominator);
+    // At least 64 bits, of which the highest are kept.
+    let down = 128 - quotient.leading_zeros() - QUOTIENT_BITS;
+    let sticky = rest != 0 || quotient.trailing_zeros() < down;
+    round((quotient >> down) as u64, sticky, exponent + down as i32)
+}
+
+fn nearest_f64_large(numerator: &Natural, denominator: &Natural, exponent: i32) -> f64 {
     // Scale so that the quotient has QUOTIENT_BITS bits, or one less.
     let shift = QUOTIENT_BITS as i32 - 1 - (numerator.bit_length() as i32 - denominator.bit_length() as i32);
     let up = |n: &Natural, by: i32| n.shifted(by.max(0) as u32);
@@ -184,6 +209,35 @@ mod tests {
         for a in [1u64, 2, 3, 7, 10, 1 << 52, (1 << 53) - 1, 12345678901] {
             for b in [1u64, 3, 7, 10, 49, (1 << 53) - 1, 99999999977] {
                 assert_eq!(ratio(a, b, 0), a as f64 / b as f64, "{a}/{b}");
+            }
+        }
+    }
+
+    #[test]
+    fn small_and_large_numbers_round_alike() {
+        let mut state = 0x9E37_79B9_7F4A_7C15u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state >> (state % 64)
+        };
+        for i in 0..2000 {
+            let (high, low, d) = (next(), next(), next().max(1));
+            let n = u128::from(high) << 64 | u128::from(low);
+            if n == 0 {
+                continue;
+            }
+            let natural = Natural::from(high).shifted(64 + i % 3 * 32);
+            let natural =
+                if i % 3 == 0 { Natural::new((0..4).map(|k| (n >> (32 * k)) as u32).collect()) } else { natural };
+            if natural.is_zero() {
+                continue;
+            }
+            for exponent in [-1074, -1100, -300, 0, 900] {
+                let found = nearest_f64(&natural, &Natural::from(d), exponent);
+                let expected = nearest_f64_large(&natural, &Natural::from(d), exponent);
+                assert_eq!(found.to_bits(), expected.to_bits(), "{natural:?} / {d} · 2^{exponent}");
             }
         }
     }

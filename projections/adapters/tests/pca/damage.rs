@@ -31,9 +31,12 @@ impl Host for Agent<'_> {
     }
 }
 
+/// A stage's plan, its answers, its mid-state.
+type Done = (Plan, Vec<Vec<u8>>, Box<dyn MidState>);
+
 /// Plans of all stages and the answers of their shards.
-fn stages(blobs: &MemoryBlobs, spec: &[u8], cells: u64) -> Vec<(Plan, Vec<Vec<u8>>)> {
-    let mut done: Vec<(Plan, Vec<Vec<u8>>, Box<dyn MidState>)> = Vec::new();
+pub fn stages(blobs: &MemoryBlobs, spec: &[u8], cells: u64) -> Vec<(Plan, Vec<Vec<u8>>)> {
+    let mut done: Vec<Done> = Vec::new();
     while done.last().is_none_or(|(plan, ..)| !plan.last) {
         let views: Vec<DoneStage<'_>> = done
             .iter()
@@ -109,8 +112,19 @@ fn a_part_that_is_off_in_its_last_bits_is_flagged_in_every_stage() {
                 assert_ne!(check(&answer(&blobs, None, &nan)), 0, "another NaN");
             }
         }
-        // One entry of a tile on the diagonal, beside its mirror image.
+        // Any one entry of any tile, by little.
         let (plan, results) = &stages[1];
+        for (shard, result) in results.iter().enumerate() {
+            let honest = numbers(&blobs, result);
+            for at in 0..honest.len() {
+                let mut tile = honest.clone();
+                tile[at] += 1e-9;
+                let result = answer(&blobs, None, &tile);
+                let bits = ClimatePca.check_blobs(&spec, &plan.body, shard as u32, &result, &blobs);
+                assert_ne!(bits, Ok(0), "entry {at} of tile {shard} is off");
+            }
+        }
+        // One entry of a tile on the diagonal, beside its mirror image.
         let mut tile = numbers(&blobs, &results[0]);
         tile[1] += 1e-3;
         let bits = ClimatePca.check_blobs(&spec, &plan.body, 0, &answer(&blobs, None, &tile), &blobs);

@@ -3,6 +3,7 @@
 mod bad_input;
 mod damage;
 mod files;
+mod frozen;
 mod laws;
 mod oracle;
 
