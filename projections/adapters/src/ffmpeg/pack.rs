@@ -151,10 +151,7 @@ pub type Read<'a, E> = &'a mut dyn FnMut(u64, &mut [u8]) -> Result<(), E>;
 ///
 /// # Errors
 /// What `read` says.
-pub fn head<T: Serialize + DeserializeOwned, E>(
-    bytes: u64,
-    read: Read<'_, E>,
-) -> Result<Option<(T, u64)>, E> {
+pub fn head<T: Serialize + DeserializeOwned, E>(bytes: u64, read: Read<'_, E>) -> Result<Option<(T, u64)>, E> {
     if bytes < PREFIX as u64 {
         return Ok(None);
     }
