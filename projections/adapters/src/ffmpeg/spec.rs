@@ -214,7 +214,15 @@ fn read_args(fields: &mut Fields<'_, '_>, codec: VideoCodec) -> Option<Args> {
         None => Some(None),
         Some(_) => fields.word("pix_fmt", codec.pixel_formats()).map(|place| Some(place as u8)),
     };
-    Some((read_quality(&mut fields, codec, &known)?, preset?, pix_fmt?))
+    let (quality, pix_fmt) = (read_quality(&mut fields, codec, &known)?, pix_fmt?);
+    let deep = pix_fmt.is_some_and(|place| codec.pixel_formats()[usize::from(place)].contains("10le"));
+    if codec == VideoCodec::X264 && quality == Quality::Lossless && deep {
+        let pointer = fields.at("pix_fmt");
+        let detail = "`libx264` keeps every pixel at 8 bits only";
+        fields.faults().add(pointer, "conflicting", detail, "use ffv1 or libx265, or another pix_fmt");
+        return None;
+    }
+    Some((quality, preset?, pix_fmt))
 }
 
 fn read_quality(fields: &mut Fields<'_, '_>, codec: VideoCodec, known: &[&str]) -> Option<Quality> {

@@ -9,7 +9,6 @@ use super::wire;
 use super::work::{Blob, Expected, Heard, Packed, Probed, Stage};
 use super::{codec::Container, pack};
 use crate::faults::Faults;
-use alloc::format;
 use alloc::vec::Vec;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{Blobs, Fault, SpecFault};
@@ -30,27 +29,63 @@ const WINDOW: u64 = 1 << 20;
 
 /// Texts at the start of files that name other files.
 const PLAYLISTS: [&[u8]; 4] = [b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD"];
+/// The start of a file that is one picture.
+const IMAGES: [&[u8]; 3] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8"];
+/// Bytes of the input that are looked at.
+const FRONT: usize = 16;
+/// Boxes of a file, at its outermost, that are looked at.
+const BOXES_MAX: usize = 100_000;
 
-/// Looks at the first bytes of the input.
+/// Looks at what the input is, as far as that can be seen without a demuxer.
 pub fn check_input(input: &Digest, blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
     let mut faults = Faults::default();
-    let mut first = [0; 8];
-    let read = blobs.bytes(input).and_then(|bytes| {
-        let length = bytes.min(first.len() as u64) as usize;
-        blobs.read(input, 0, &mut first[..length]).map(|()| bytes)
-    });
-    match read {
-        Err(fault) => faults.add("/spec/input", fault.code, fault.detail, "upload the file first"),
-        Ok(bytes) if bytes < first.len() as u64 => {
-            faults.add("/spec/input", "input-unreadable", format!("{bytes} bytes are no film"), "upload a film");
-        }
-        Ok(_) if PLAYLISTS.iter().any(|text| first.starts_with(text)) => {
-            let fix = "upload the film that it names";
-            faults.add("/spec/input", "input-is-a-playlist", "this file names other files, which are not read", fix);
-        }
-        Ok(_) => {}
+    let (code, detail, fix) = match look(input, blobs) {
+        Ok(None) => return Ok(()),
+        Ok(Some((code, detail))) => (code, detail.into(), "upload a whole film: mp4, mov, mkv, ts, avi, …"),
+        Err(fault) => (fault.code, fault.detail, "upload the file first"),
+    };
+    faults.add("/spec/input", code, detail, fix);
+    Err(faults.into_vec())
+}
+
+/// Code and detail of what is wrong.
+fn look(input: &Digest, blobs: &dyn Blobs) -> Result<Option<(&'static str, &'static str)>, Fault> {
+    let bytes = blobs.bytes(input)?;
+    if bytes < FRONT as u64 {
+        return Ok(Some(("input-unreadable", "so few bytes are no film")));
     }
-    if faults.is_empty() { Ok(()) } else { Err(faults.into_vec()) }
+    let mut front = [0; FRONT];
+    blobs.read(input, 0, &mut front)?;
+    if PLAYLISTS.iter().any(|text| front.starts_with(text)) {
+        return Ok(Some(("input-is-a-playlist", "this file names other files, which are not read")));
+    }
+    if IMAGES.iter().any(|text| front.starts_with(text)) {
+        return Ok(Some(("format-not-taken", "this file is one picture, not a film")));
+    }
+    if &front[4..8] != b"ftyp" {
+        return Ok(None);
+    }
+    let (mut at, mut moov) = (0, false);
+    for _ in 0..BOXES_MAX {
+        if bytes - at < FRONT as u64 {
+            break;
+        }
+        blobs.read(input, at, &mut front)?;
+        moov |= &front[4..8] == b"moov";
+        let wide =
+            u64::from_be_bytes([front[8], front[9], front[10], front[11], front[12], front[13], front[14], front[15]]);
+        let size = match u32::from_be_bytes([front[0], front[1], front[2], front[3]]) {
+            0 => bytes - at,
+            1 => wide,
+            size => u64::from(size),
+        };
+        if size < 8 || size > bytes - at {
+            return Ok(Some(("input-truncated", "a box of this mp4 or mov file ends behind the end of the file")));
+        }
+        at += size;
+    }
+    Ok((!moov)
+        .then_some(("input-unreadable", "this mp4 or mov file has no `moov` box: it was cut short, or never finished")))
 }
 
 fn bit(broken: bool, bit: u32) -> u32 {

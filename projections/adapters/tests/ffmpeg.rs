@@ -1,0 +1,271 @@
+//! The family `ffmpeg` without ffmpeg: specs, inputs, and the files it lays out.
+
+use forge_adapters::Registry;
+use forge_adapters::ffmpeg::boxes::Track;
+use forge_adapters::ffmpeg::codec::Container;
+use forge_adapters::ffmpeg::film::{FORMAT, Film};
+use forge_adapters::ffmpeg::movie::layout;
+use forge_adapters::ffmpeg::pack::{self, Cell, PackHead, Sample};
+use forge_adapters::ffmpeg::{Ffmpeg, wire};
+use forge_adapters::laws::MemoryBlobs;
+use forge_event::Digest;
+use forge_projections::family::{Families, Family};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn spec(more: Value) -> Value {
+    let mut spec = json!({"input": Digest::of(b"film").to_string(), "video": {"codec": "ffv1"}, "container": "mov"});
+    for (key, field) in more.as_object().expect("fields") {
+        spec[key] = field.clone();
+    }
+    spec
+}
+
+/// Pointer and code of each fault.
+fn faults(more: Value) -> Vec<(String, &'static str)> {
+    let faults = Ffmpeg.check_spec(&spec(more), None).expect_err("there is a fault");
+    faults.into_iter().map(|f| (f.pointer, f.code)).collect()
+}
+
+fn fault(more: Value) -> (String, &'static str) {
+    let mut faults = faults(more);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    faults.remove(0)
+}
+
+#[test]
+fn the_contracts_example_is_taken_and_its_defaults_are_filled_in() {
+    let input = Digest::of(b"film");
+    let example = json!({"input": input.to_string(), "video": {"codec": "ffv1", "args": {}, "filters": [{"scale": [640, 360]}],
+        "cell_frames": 48}, "audio": [{"track": 0, "codec": "pcm_s16le"}], "container": "mov", "subtitle": "drop"});
+    let checked = Registry.newest("ffmpeg").expect("it is built in").check_spec(&example, None).expect("no fault");
+    assert_eq!(checked.inputs, [input]);
+    let text = String::from_utf8(checked.spec).expect("text");
+    let rest = r#""video":{"codec":"ffv1","args":{"lossless":true},"filters":[{"scale":[640,360]}],"cell_frames":48},"#;
+    let audio = r#""audio":[{"track":0,"codec":"pcm_s16le"}],"container":"mov","subtitle":"drop"}"#;
+    assert_eq!(text, format!(r#"{{"input":"{input}",{rest}{audio}"#));
+    let short = json!({"video": {"codec": "libx264"}, "audio": [{"track": 1, "codec": "aac"}], "container": "mp4"});
+    let text = String::from_utf8(Ffmpeg.check_spec(&spec(short), None).expect("no fault").spec).expect("text");
+    assert!(text.contains(r#""args":{"crf":23,"preset":"medium"},"filters":[],"cell_frames":null"#), "{text}");
+    assert!(text.contains(r#"{"track":1,"codec":"aac","bitrate":128000}"#), "{text}");
+}
+
+#[test]
+fn a_canonical_spec_is_its_own_canonical_form() {
+    let eq = json!({"eq": {"brightness": 0.1, "gamma": 1.5}});
+    let filters = json!([{"crop": [64, 48, 0, 2]}, eq, {"format": "yuv444p"}, {"scale": [32, 24]}]);
+    for video in [
+        json!({"codec": "libx265", "args": {"lossless": true, "preset": "fast"}, "filters": filters}),
+        json!({"codec": "libsvtav1", "args": {"qp": 40, "preset": 12, "pix_fmt": "yuv420p10le"}}),
+        json!({"codec": "libvpx-vp9", "args": {"crf": 0, "preset": "8"}}),
+        json!({"codec": "libx264", "args": {"qp": 0}}),
+    ] {
+        let first = Ffmpeg.check_spec(&spec(json!({"video": video, "container": "mkv"})), None).expect("no fault");
+        let again = Ffmpeg.check_spec(&serde_json::from_slice(&first.spec).expect("JSON"), None).expect("no fault");
+        assert_eq!(first, again);
+    }
+}
+
+#[test]
+fn a_container_says_what_it_refuses() {
+    let refused = |codec: &str, audio: &str, container: &str| {
+        let audio = json!([{"track": 0, "codec": audio}]);
+        fault(json!({"video": {"codec": codec}, "audio": audio, "container": container}))
+    };
+    let video = (String::from("/spec/video/codec"), "container-refuses-codec");
+    let audio = (String::from("/spec/audio/0/codec"), "container-refuses-codec");
+    assert_eq!(refused("ffv1", "aac", "mp4"), video);
+    assert_eq!(refused("libsvtav1", "aac", "mov"), video);
+    assert_eq!(refused("libvpx-vp9", "aac", "mov"), video);
+    assert_eq!(refused("libx264", "flac", "mov"), audio);
+    assert_eq!(refused("libx264", "libopus", "mov"), audio);
+    assert_eq!(refused("libx264", "pcm_s16le", "mp4"), audio);
+    assert_eq!(refused("libx264", "pcm_s24le", "mp4"), audio);
+}
+
+#[test]
+fn only_words_of_the_lists_are_taken() {
+    let at = |pointer: &str, code| (String::from(pointer), code);
+    let video = |args: Value| json!({"video": {"codec": "libx264", "args": args}});
+    assert_eq!(fault(video(json!({"x264-params": "qp=0"}))), at("/spec/video/args/x264-params", "unknown-field"));
+    assert_eq!(fault(video(json!({"crf": 52}))), at("/spec/video/args/crf", "out-of-range"));
+    assert_eq!(fault(video(json!({"crf": 20, "qp": 20}))), at("/spec/video/args/qp", "conflicting"));
+    assert_eq!(fault(video(json!({"preset": "placebo -y"}))), at("/spec/video/args/preset", "unknown-value"));
+    assert_eq!(fault(video(json!({"pix_fmt": "rgb24"}))), at("/spec/video/args/pix_fmt", "unknown-value"));
+    let deep = json!({"lossless": true, "pix_fmt": "yuv420p10le"});
+    assert_eq!(fault(video(deep)), at("/spec/video/args/pix_fmt", "conflicting"));
+    let filter = |filter: Value| json!({"video": {"codec": "ffv1", "filters": [filter]}});
+    assert_eq!(fault(filter(json!({"scale": "640:360,movie=x"}))), at("/spec/video/filters/0/scale", "out-of-range"));
+    assert_eq!(fault(filter(json!({"scale": [0, 2]}))), at("/spec/video/filters/0/scale", "out-of-range"));
+    assert_eq!(fault(filter(json!({"eq": {"gamma": 99}}))), at("/spec/video/filters/0/eq/gamma", "out-of-range"));
+    assert_eq!(fault(filter(json!({"movie": "x"}))), at("/spec/video/filters/0/movie", "unknown-field"));
+    assert_eq!(fault(json!({"video": {"codec": "copy"}})), at("/spec/video/codec", "unknown-value"));
+    assert_eq!(
+        fault(json!({"video": {"codec": "ffv1", "cell_frames": 0}})),
+        at("/spec/video/cell_frames", "out-of-range")
+    );
+    assert_eq!(fault(json!({"input": "film.mp4"})), at("/spec/input", "bad-digest"));
+    assert_eq!(fault(json!({"subtitle": "copy"})), at("/spec/subtitle", "not-yet"));
+    let audio = |tracks: Value| json!({"audio": tracks});
+    let twice = json!([{"track": 0, "codec": "aac"}, {"track": 0, "codec": "copy"}]);
+    assert_eq!(fault(audio(twice)), at("/spec/audio/1/track", "duplicate"));
+    let rate = json!([{"track": 0, "codec": "pcm_s16le", "bitrate": 9000}]);
+    assert_eq!(fault(audio(rate)), at("/spec/audio/0/bitrate", "not-applicable"));
+}
+
+#[test]
+fn an_input_that_is_no_film_is_refused_where_it_is_named() {
+    let blobs = MemoryBlobs::default();
+    let code = |bytes: &[u8]| {
+        let input = blobs.keep(bytes);
+        let checked = Ffmpeg.check_spec(&spec(json!({"input": input.to_string()})), None).expect("no fault");
+        let faults = Ffmpeg.check_inputs(&checked.spec, &blobs).err().unwrap_or_default();
+        faults.first().map(|f| (f.pointer.clone(), f.code))
+    };
+    let at = |code| Some((String::from("/spec/input"), code));
+    assert_eq!(code(b"#EXTM3U\n#EXT-X-VERSION:3\n"), at("input-is-a-playlist"));
+    assert_eq!(code(b"ffconcat version 1.0\nfile x"), at("input-is-a-playlist"));
+    assert_eq!(code(b"\x89PNG\r\n\x1a\n 0123456789"), at("format-not-taken"));
+    assert_eq!(code(b""), at("input-unreadable"));
+    let boxed = |name: &[u8; 4], body: usize| [&(body as u32 + 8).to_be_bytes(), &name[..], &vec![0; body]].concat();
+    let (ftyp, moov, mdat) = (boxed(b"ftyp", 16), boxed(b"moov", 40), boxed(b"mdat", 100));
+    assert_eq!(code(&[&ftyp[..], &mdat].concat()), at("input-unreadable"));
+    assert_eq!(code(&[&ftyp[..], &moov, &mdat[..80]].concat()), at("input-truncated"));
+    assert_eq!(code(&[&ftyp[..], &moov, &mdat].concat()), None);
+    let missing = Ffmpeg.check_spec(&spec(json!({})), None).expect("no fault").spec;
+    assert_eq!(Ffmpeg.check_inputs(&missing, &blobs).expect_err("it is not there")[0].code, "blob-missing");
+}
+
+/// A film of pictures at these times, in cells whose pictures are coded in this order.
+fn film(first_pts: u64, gaps: &[u64], time_base: (u32, u32)) -> Film {
+    Film {
+        format: FORMAT,
+        agent_class: String::new(),
+        demuxer: "mov".into(),
+        stream: 0,
+        time_base,
+        width: 64,
+        height: 48,
+        pix_fmt: "yuv420p".into(),
+        first_pts,
+        gaps: gaps.to_vec(),
+        last_duration: 7,
+        pixels: vec![[0; 16]; gaps.len() + 1],
+        keys: vec![0],
+        sounds: vec![],
+    }
+}
+
+fn cell(ranks: &[u32]) -> Cell {
+    let sample = |(at, rank): (usize, &u32)| Sample { bytes: 10 + *rank, rank: *rank, sync: at == 0 };
+    Cell { samples: ranks.iter().enumerate().map(sample).collect(), pixels: vec![] }
+}
+
+fn entry() -> Vec<u8> {
+    let mut entry = vec![0; 86];
+    entry[..4].copy_from_slice(&86u32.to_be_bytes());
+    entry[4..8].copy_from_slice(b"avc1");
+    entry
+}
+
+/// The file's only track, read back; and the times of its pictures as a player counts them, in the film's ticks.
+fn laid_out(container: Container, film: &Film, cells: &[Vec<Cell>]) -> (Track, Vec<u64>) {
+    let heads: Vec<(PackHead, u64)> = cells
+        .iter()
+        .map(|cells| {
+            let side = 64 << 16;
+            (PackHead { format: pack::FORMAT, entry: entry(), width: side, height: side, cells: cells.clone() }, 99)
+        })
+        .collect();
+    let layout = layout(container, film, &heads, &[]).expect("times in range");
+    let mut file = layout.head.clone();
+    file.resize(layout.bytes() as usize, 0);
+    let track = Track::read(&file).expect("a track");
+    let (start, skip) = match track.edits.as_slice() {
+        [(_, skip)] => (0, *skip),
+        [(start, -1), (_, skip)] => (*start, *skip),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(track.movie_scale, track.timescale);
+    let shown = track.times().into_iter().map(|at| (start as i64 + at - skip) as u64 / u64::from(film.time_base.0));
+    let shown = shown.collect();
+    (track, shown)
+}
+
+#[test]
+fn an_edit_list_takes_the_delay_of_reordering_and_adds_the_start() {
+    let film = film(3_240_126_000, &[3600, 3600, 7200, 1, 3600], (1, 90_000));
+    let (track, shown) = laid_out(Container::Mov, &film, &[vec![cell(&[0, 3, 1, 2])], vec![cell(&[0, 1])]]);
+    let pts = film.pts();
+    assert_eq!(shown, [pts[0], pts[3], pts[1], pts[2], pts[4], pts[5]]);
+    assert_eq!(track.edits, [(3_240_126_000, -1), (film.duration(), 7200)]);
+    assert_eq!(track.sync, Some(vec![1, 5]));
+    assert_eq!(track.durations.last(), Some(&(1, 7)));
+}
+
+#[test]
+fn a_gap_too_long_for_the_format_is_a_fault() {
+    let film = film(0, &[1 << 33], (1, 1 << 30));
+    let head = PackHead { format: pack::FORMAT, entry: entry(), width: 1, height: 1, cells: vec![cell(&[0, 1])] };
+    let fault = layout(Container::Mp4, &film, &[(head, 0)], &[]).expect_err("it does not fit");
+    assert_eq!(fault.code, "time-out-of-range");
+}
+
+#[test]
+fn a_cell_that_lacks_a_picture_or_begins_in_the_middle_is_seen() {
+    assert!(cell(&[0, 2, 1]).stands_for(3, false));
+    assert!(!cell(&[0, 2, 2]).stands_for(3, false));
+    assert!(!cell(&[0, 1]).stands_for(3, false));
+    assert!(!cell(&[1, 0]).stands_for(2, false));
+    assert!(!cell(&[0, 1]).stands_for(2, true));
+    let mut empty = cell(&[0, 1]);
+    empty.samples[1].bytes = 0;
+    assert!(!empty.stands_for(2, false));
+}
+
+proptest! {
+    #[test]
+    fn every_picture_is_shown_at_its_time_whatever_the_order_of_coding(
+        first in 0u64..1 << 31,
+        gaps in prop::collection::vec(1u64..100_000, 1..60),
+        cut in 1usize..20,
+        seed in any::<u64>(),
+        num in 1u32..1002,
+    ) {
+        let film = film(first, &gaps, (num, 30_000));
+        let count = gaps.len() + 1;
+        let mut state = seed;
+        let mut cells = Vec::new();
+        let mut coded = Vec::new();
+        for from in (0..count).step_by(cut) {
+            let frames = cut.min(count - from) as u32;
+            let mut ranks: Vec<u32> = (0..frames).collect();
+            for at in (2..ranks.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                ranks.swap(at, 1 + (state >> 33) as usize % at);
+            }
+            coded.extend(ranks.iter().map(|r| film.pts()[from + *r as usize]));
+            cells.push(cell(&ranks));
+        }
+        prop_assert!(Film::decode(&film.encode()) == Some(film.clone()));
+        let (_, one) = laid_out(Container::Mp4, &film, &[cells.clone()]);
+        prop_assert_eq!(&one, &coded);
+        let (_, many) = laid_out(Container::Mov, &film, &cells.into_iter().map(|c| vec![c]).collect::<Vec<_>>());
+        prop_assert_eq!(&many, &coded);
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_stumble(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0usize..900, bit in 0u8..8) {
+        let _ = (Track::read(&bytes), Film::decode(&bytes), wire::decode::<PackHead>(&bytes));
+        let film = film(5, &[1, 2, 3], (1, 25));
+        let head = PackHead { format: pack::FORMAT, entry: entry(), width: 1, height: 1, cells: vec![cell(&[0, 2, 1, 3])] };
+        let layout = layout(Container::Mov, &film, &[(head, 0)], &[]).expect("times in range");
+        let mut file = layout.head.clone();
+        file.resize(layout.bytes() as usize, 0);
+        let at = at % file.len();
+        file[at] ^= 1 << bit;
+        if let Some(track) = Track::read(&file) {
+            let _ = track.sizes.count() < 1000 && !track.times().is_empty();
+        }
+    }
+}
