@@ -3,6 +3,7 @@
 //! An executor is a plain blocking function. It calls `progress(cells done)` every few milliseconds and stops
 //! when that says `false`. Shards are short and exact, so none has checkpoints: a shard that is lost runs again.
 
+pub mod blas;
 pub mod monte_carlo;
 pub mod null;
 
