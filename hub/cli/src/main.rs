@@ -8,6 +8,7 @@ mod fail;
 mod ids;
 mod local;
 mod output;
+mod plot;
 mod sugar;
 mod transfer;
 mod watch;

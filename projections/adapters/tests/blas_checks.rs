@@ -4,35 +4,13 @@
 
 mod blas_rig;
 
-use blas_rig::{Words, definite, npy};
+use blas_rig::{Agent, Words, definite, npy};
 use forge_adapters::blas::real::{Real, bytes, numbers};
 use forge_adapters::blas::work::Part;
 use forge_adapters::blas::{Blas, kernel};
-use forge_adapters::host::{Host, Stop};
 use forge_adapters::laws::MemoryBlobs;
-use forge_event::Digest;
-use forge_projections::family::{Blobs, DoneStage, Family, MidState, Past, PlanHints};
+use forge_projections::family::{DoneStage, Family, MidState, Past, PlanHints};
 use serde_json::{Value, json};
-
-struct Agent<'a>(&'a MemoryBlobs);
-
-impl Host for Agent<'_> {
-    fn progress(&mut self, _: u64) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
-        Ok(self.0.bytes(digest)?)
-    }
-
-    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
-        Ok(self.0.read(digest, first, buffer)?)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
-        Ok(self.0.keep(bytes))
-    }
-}
 
 /// One shard of a job, its honest tile, and a way to ask what the checks say of another one.
 struct Shard<'a> {
@@ -254,7 +232,7 @@ fn honest<T: Real>(dtype: &str, words: &mut Words, blobs: &MemoryBlobs) {
     };
     let (a, b, c) = (data(m * k), data(k * n), data(m * n));
     let [m64, k64, n64] = [m, k, n].map(|x| x as u64);
-    let beta = if words.next() % 2 == 0 { 0.0 } else { -0.9 };
+    let beta = if words.next().is_multiple_of(2) { 0.0 } else { -0.9 };
     let spec = json!({"op": "gemm", "dtype": dtype, "alpha": 0.3, "beta": beta, "A": npy(blobs, &[m64, k64], &a),
         "B": npy(blobs, &[k64, n64], &b), "C": npy(blobs, &[m64, n64], &c)});
     let shard = Shard::new(spec, 0, 0, blobs);

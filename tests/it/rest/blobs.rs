@@ -73,8 +73,9 @@ async fn an_upload_goes_on_where_it_was_cut_and_wrong_bytes_are_not_kept() {
         offset.header("upload-offset").and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0)
     })
     .await;
-    let rest = client.try_send(PUT, &path, &[("upload-offset", &from.to_string())], Some(blob[from..].to_vec()));
-    rest.await.expect("an answer").is(201);
+    let offset = from.to_string();
+    let rest = client.try_send(PUT, &path, &[("upload-offset", &offset)], Some(blob[from..].to_vec())).await;
+    rest.expect("an answer").is(201);
     assert_eq!(client.get(&path).await.is(200).bytes, blob);
 }
 

@@ -4,6 +4,7 @@
 //! An executor is a plain blocking function. It calls [`Host::progress`] every few milliseconds and stops when that
 //! fails. Shards are short and exact, so none has checkpoints: a shard that is lost runs again.
 
+pub mod blas;
 pub mod ffmpeg;
 pub mod null;
 
@@ -61,11 +62,6 @@ pub fn run(kind: &str, version: u16, payload: &[u8], host: &mut dyn Host) -> Res
         }
     };
     run(payload, host).map_err(|stop| ExecError::of(kind, stop))
-}
-
-/// `blas`: the family's kernel with this machine's widest instructions.
-mod blas {
-    pub use forge_adapters::blas::kernel::run;
 }
 
 #[cfg(test)]

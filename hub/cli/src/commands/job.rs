@@ -6,12 +6,12 @@ use super::{Done, Session};
 use crate::client::{Ask, path};
 use crate::fail::{Failure, exit_of_state};
 use crate::output::{self, Format, column, state, text, wide};
-use crate::{ids, watch};
+use crate::{ids, plot, watch};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use forge_event::Digest;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Subcommand)]
@@ -55,6 +55,9 @@ pub enum Verb {
         #[arg(long, value_name = "DIR")]
         save: Option<PathBuf>,
     },
+    /// Draw the result: a histogram, a loss curve, maps of the patterns, the matrix
+    #[command(after_help = "Examples:\n  forge job plot last values.svg")]
+    Plot { id: String, file: PathBuf },
     /// A job's events
     Events {
         id: String,
@@ -103,6 +106,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             watch::wait(session, &id, timeout).await
         }
         Verb::Result { id, save } => result(session, &id, save).await,
+        Verb::Plot { id, file } => plot(session, &id, &file).await,
         Verb::Events { id, r#type, follow } => events(session, &id, r#type, follow).await,
         Verb::Shards { id, state, limit } => shards(session, &id, state, limit).await,
         Verb::Explain(one) => explain(session, &one.id).await,
@@ -302,6 +306,47 @@ async fn result(session: &Session, id: &str, save: Option<PathBuf>) -> Done {
 }
 
 /// The result for people: every field on a line, floats with their bits.
+async fn plot(session: &Session, id: &str, file: &Path) -> Done {
+    let id = ids::job(&session.client, id).await?;
+    let document = session.client.json(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
+    let array = match plot::needs(&document).and_then(|digest| digest.parse().ok()) {
+        Some(digest) => {
+            let folder = tempfile::tempdir().context("a folder for the array")?;
+            let aside = folder.path().join("array");
+            session.client.get_blob(&digest, &aside).await?;
+            Some(std::fs::read(&aside).with_context(|| format!("reading {}", aside.display()))?)
+        }
+        None => None,
+    };
+    let svg = plot::draw(&document, array.as_deref()).map_err(|e| Failure::usage(e.to_string()))?;
+    std::fs::write(file, svg).with_context(|| format!("writing {}", file.display()))?;
+    output::out(&format!("{}\n", file.display()));
+    Ok(0)
+}
+
+/// A value of a result document for people: numbers without their bits, a line for each row of a table.
+fn plain(value: &Value) -> String {
+    if value.get("bits").is_some() {
+        return text(&value["value"]);
+    }
+    if let (Some(digest), Some(bytes)) = (value["digest"].as_str(), value["bytes"].as_u64()) {
+        return format!("{digest} ({bytes} bytes)");
+    }
+    let fields = |row: &Value| -> String {
+        let fields = row.as_object().into_iter().flatten();
+        fields.map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join("  ")
+    };
+    let is_row = |item: &Value| item.is_object() && item.get("bits").is_none() && item.get("digest").is_none();
+    match value {
+        Value::Array(items) if items.iter().any(is_row) => {
+            items.iter().map(fields).collect::<Vec<_>>().join(&format!("\n{:<18} ", ""))
+        }
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(_) => fields(value),
+        _ => text(value),
+    }
+}
+
 async fn print_result(session: &Session, id: &str) -> Result<(), Failure> {
     let answer = session.client.ask(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
     let document = answer.json()?;
@@ -309,11 +354,11 @@ async fn print_result(session: &Session, id: &str) -> Result<(), Failure> {
     for (name, value) in document.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
         let shown = match (value.get("value"), value.get("bits").and_then(Value::as_str)) {
             (Some(number), Some(bits)) => format!("{number}    bits {bits}"),
-            _ => text(value),
+            _ => plain(value),
         };
-        lines.push_str(&format!("{name:<10} {shown}\n"));
+        lines.push_str(&format!("{name:<18} {shown}\n"));
     }
-    lines.push_str(&format!("{:<10} {}\n", "digest", answer.header("forge-result-digest").unwrap_or_default()));
+    lines.push_str(&format!("{:<18} {}\n", "digest", answer.header("forge-result-digest").unwrap_or_default()));
     output::out(&lines);
     Ok(())
 }

@@ -212,6 +212,8 @@ pub fn check<T: Real>(work: &Factor, part: &Part, blobs: &dyn Blobs) -> Result<u
         beta: 0.0,
         c: &[],
         target: &entries,
+        // A quotient that underflows meets its divisor again in the product.
+        magnifies: (0..width).map(|at| above[at * width + at].wide().abs()).fold(1.0, f64::max),
     };
     let mut draws = Draws::new(&part.blob, part.tile, 0);
     let verdict = trials::run(&mut problem, &mut draws)?;

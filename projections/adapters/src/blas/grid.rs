@@ -19,6 +19,8 @@ pub const TILE_ENTRIES_MAX: u64 = 1 << 23;
 const SHARD_PRODUCTS: u64 = 10_000_000_000;
 /// Longest side of a tile that the planner chooses.
 const SIDE_MAX: u64 = 2048;
+/// Longest column that it chooses.
+const COLUMN_MAX: u64 = 1 << 18;
 /// It does not cut tiles smaller than this for the sake of more agents.
 const SIDE_MIN: u64 = 128;
 /// Tiles a slot that it tries to reach.
@@ -202,8 +204,8 @@ fn chosen_tile(products: u64, rows: u64, cols: u64, inner: u64, slots: u32) -> [
     let entries = (SHARD_PRODUCTS / inner.max(1)).clamp(SIDE_MIN * SIDE_MIN, SIDE_MAX * SIDE_MAX);
     let mut side = entries.isqrt().next_multiple_of(64).min(SIDE_MAX);
     if cols == 1 {
-        // A column is bound by reading A: 64 MiB of it are enough.
-        let side = (TILE_ENTRIES_MAX / inner.max(1)).clamp(1, TILE_ENTRIES_MAX).max(rows.div_ceil(TILES_MAX));
+        // A column is bound by reading A: 64 MiB of it are enough, and are read at once.
+        let side = (TILE_ENTRIES_MAX / inner.max(1)).clamp(1, COLUMN_MAX).max(rows.div_ceil(TILES_MAX));
         return [side, 1];
     }
     let tiles = |side: u64| products.saturating_mul(rows.div_ceil(side)).saturating_mul(cols.div_ceil(side));

@@ -78,8 +78,8 @@ pub fn run_with(payload: &[u8], host: &mut dyn Host, gemm: &dyn Gemm) -> Result<
 ///
 /// Invariant: ascending, disjoint, covering `0..inner`.
 pub fn pieces(rows: u64, cols: u64, inner: u64) -> impl Iterator<Item = Range<u64>> {
-    const PRODUCTS: u64 = 1 << 26;
-    const PANEL_ENTRIES: u64 = 1 << 22;
+    const PRODUCTS: u64 = 1 << 27;
+    const PANEL_ENTRIES: u64 = 1 << 23;
     let few = (PRODUCTS / (rows * cols).max(1)).max(64);
     let length = few.min(PANEL_ENTRIES / (rows + cols)).max(1);
     (0..inner.div_ceil(length)).map(move |at| at * length..((at + 1) * length).min(inner))

@@ -38,6 +38,8 @@ pub struct Problem<'a, T> {
     pub beta: f64,
     pub c: &'a [T],
     pub target: &'a [T],
+    /// The largest number that an error of underflow is multiplied by on its way into a residual, at least 1.
+    pub magnifies: f64,
 }
 
 /// What the trials say.
@@ -163,7 +165,7 @@ fn rigorous<T: Real>(problem: &Problem<'_, T>, size: f64, tile: f64) -> f64 {
     let (inner, cols) = (problem.inner as f64, problem.cols as f64);
     let in_tile = gamma(inner + 4.0, T::UNIT) * size;
     let in_check = gamma(inner + cols + 16.0, f64::UNIT) * (size + tile);
-    let underflow = T::TINY * cols * (inner + 4.0) * (2.0 + problem.alpha.abs());
+    let underflow = T::TINY * cols * (inner + 4.0) * (2.0 + problem.magnifies);
     // The bound itself is rounded, too.
     1.001 * (in_tile + in_check + underflow)
 }

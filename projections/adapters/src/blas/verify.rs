@@ -63,6 +63,7 @@ pub fn product<T: Real>(work: &Product, part: &Part, blobs: &dyn Blobs) -> Resul
             beta: scaling.beta.wide(),
             c: &c,
             target: tile,
+            magnifies: scaling.alpha.wide().abs().max(1.0),
         };
         let verdict = trials::run(&mut problem, &mut draws)?;
         if verdict.wrong {

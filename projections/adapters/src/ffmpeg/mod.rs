@@ -109,10 +109,6 @@ impl Family for Ffmpeg {
         verify::check_result(&Spec::reread(spec), &Stage::of(plan), shard, result)
     }
 
-    fn uses_blobs(&self) -> bool {
-        true
-    }
-
     fn result_blobs(&self, _spec: &[u8], plan: &[u8], result: &[u8]) -> Vec<Digest> {
         verify::result_blobs(&Stage::of(plan), result)
     }
