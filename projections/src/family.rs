@@ -199,11 +199,6 @@ pub trait Family: Sync + Send + Debug {
     /// The free checks of one result: a bit for each failed one, 0 = all passed. Never panics on arbitrary bytes.
     fn check_result(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32;
 
-    /// Whether shards of this family read or keep blobs at all.
-    fn uses_blobs(&self) -> bool {
-        false
-    }
-
     /// Blobs that a result names, which its agent kept before it answered. Asked only of results whose
     /// [`Family::check_result`] is 0.
     fn result_blobs(&self, _spec: &[u8], _plan: &[u8], _result: &[u8]) -> Vec<Digest> {

@@ -37,15 +37,14 @@ impl Dispatcher {
             family_version: job.submitted.family_version,
             deadline,
             payload: job.family.payload(&job.submitted.spec, plan, shard),
-            blobs: job.family.uses_blobs().then(|| access(hub, job, plan, lease, deadline)).flatten(),
+            blobs: job.uses_blobs().then(|| access(hub, job, plan, lease, deadline)).flatten(),
         })
     }
 
     /// The checks that read blobs, if the family has any: to be run off the session's task.
     pub fn deeper(&mut self, hub: &Hub, lease: LeaseId) -> Option<Deeper> {
         let (job, plan, shard) = self.job(hub, lease)?;
-        let uses = job.family.uses_blobs();
-        uses.then(|| Deeper { job: job.clone(), id: lease.job, plan: plan.into(), shard })
+        job.uses_blobs().then(|| Deeper { job: job.clone(), id: lease.job, plan: plan.into(), shard })
     }
 
     /// The family's free checks of a result; `None` as [`Dispatcher::assign`].
@@ -166,6 +165,11 @@ impl Job {
             let stages = job.stages.iter().map(|s| (s.shards, s.plan_body.clone())).collect();
             Some(Job { submitted: job.submitted.clone(), stages, family })
         })
+    }
+
+    /// A job without inputs has nothing that would not fit into its payloads and results.
+    fn uses_blobs(&self) -> bool {
+        !self.submitted.inputs.is_empty()
     }
 
     fn stage_of(&self, shard: ShardIndex) -> Option<(Run, &[u8])> {

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use forge_event::Digest;
 use forge_projections::family::{Blobs, Fault, SpecFault};
+use serde::{Deserialize, Serialize};
 
 /// Longest header that is read. Units: bytes.
 pub const HEADER_BYTES_MAX: u64 = 64 * 1024;
@@ -25,7 +26,7 @@ const ALIGN: usize = 64;
 const GROWTH_DIGITS: usize = 21;
 
 /// Type of the entries; little-endian.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum Dtype {
     F32,
     F64,
@@ -231,8 +232,11 @@ impl Header {
     }
 }
 
-/// Reads a header through `part`, which fills a buffer from a byte on; `bytes` is the length of the file.
-fn read<E: From<NpyFault>>(bytes: u64, part: &mut dyn FnMut(u64, &mut [u8]) -> Result<(), E>) -> Result<Header, E> {
+/// Fills a buffer from a byte on.
+type Part<'a, E> = &'a mut dyn FnMut(u64, &mut [u8]) -> Result<(), E>;
+
+/// Reads a header through `part`; `bytes` is the length of the file.
+fn read<E: From<NpyFault>>(bytes: u64, part: Part<'_, E>) -> Result<Header, E> {
     let mut prefix = [0; PREFIX_BYTES_MAX as usize];
     let first = &mut prefix[..bytes.min(PREFIX_BYTES_MAX) as usize];
     part(0, first)?;
