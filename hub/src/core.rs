@@ -47,6 +47,8 @@ pub struct Core {
     pub hub: Hub,
     pub tasks: JoinSet<()>,
     pub joiners: mpsc::Receiver<Incoming>,
+    /// Links over which other nodes give or want blobs.
+    pub blob_links: mpsc::Receiver<Incoming>,
 }
 
 /// Starts sequencer, reactor, upkeep and the peers' door on the current runtime.
@@ -89,17 +91,26 @@ pub fn start(parts: Parts) -> Core {
         transport,
         acquaintances: Acquaintances::default(),
         folder: OnceLock::new(),
+        blobs: OnceLock::new(),
+        rest: OnceLock::new(),
         offload,
     });
     tasks.spawn(reactor::run(hub.clone(), stop.clone()));
     tasks.spawn(upkeep::run(hub.clone(), stop.clone()));
     let (strangers, joiners) = mpsc::channel(LINKS_MAX);
-    tasks.spawn(door(hub.clone(), inbox, strangers, stop));
-    Core { hub, tasks, joiners }
+    let (blobs, blob_links) = mpsc::channel(LINKS_MAX);
+    tasks.spawn(door(hub.clone(), inbox, strangers, blobs, stop));
+    Core { hub, tasks, joiners, blob_links }
 }
 
 /// Serves the links that other nodes open.
-async fn door(hub: Hub, mut inbox: Inbox, strangers: mpsc::Sender<Incoming>, stop: CancellationToken) {
+async fn door(
+    hub: Hub,
+    mut inbox: Inbox,
+    strangers: mpsc::Sender<Incoming>,
+    blobs: mpsc::Sender<Incoming>,
+    stop: CancellationToken,
+) {
     let mut links = JoinSet::new();
     loop {
         tokio::select! { biased;
@@ -110,6 +121,8 @@ async fn door(hub: Hub, mut inbox: Inbox, strangers: mpsc::Sender<Incoming>, sto
                 match (incoming.lane, incoming.from) {
                     (Lane::Forward, Peer::Node(_)) => drop(links.spawn(peers::serve(hub.clone(), incoming.link))),
                     // A full queue closes the link: whoever joins tries again.
+                    // The same: whoever gives or wants a blob tries another node.
+                    (Lane::Blob, Peer::Node(_)) => drop(blobs.try_send(incoming)),
                     (Lane::Join, _) => drop(strangers.try_send(incoming)),
                     _ => {}
                 }

@@ -47,11 +47,16 @@ pub fn chain_tip(seed: &[u8; 32]) -> Digest {
 }
 
 /// The default prices: micro-credits a result, and who gets what share of a charge.
-pub fn prices() -> PolicyChanged {
+pub fn prices(families: &dyn Families) -> PolicyChanged {
     let rate = |num, den| Rate { num, den };
+    let mut kinds = families.kinds();
+    kinds.sort_unstable();
     PolicyChanged {
         version: 1,
-        prices: vec![("monte_carlo".into(), rate(1000, 1)), ("null".into(), rate(1, 1))],
+        prices: kinds
+            .into_iter()
+            .map(|kind| (kind.into(), if kind == "null" { rate(1, 1) } else { rate(1000, 1) }))
+            .collect(),
         payout: rate(90, 100),
         fee: rate(8, 100),
         verification: rate(2, 100),
@@ -78,7 +83,7 @@ pub fn turn(genesis: &Genesis, clock: &Clock, families: &dyn Families) -> Result
         }
         .into(),
         LeaderStarted { node, term: 1, wall: at, extend_ms: 0 }.into(),
-        prices().into(),
+        prices(families).into(),
         ProjectCreated { name: DEFAULT_PROJECT.into(), quota: None, weight: 100 }.into(),
         KeyCreated {
             label: "admin".into(),

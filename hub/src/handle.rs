@@ -1,5 +1,6 @@
 //! What the doors may do with the hub.
 
+use crate::blobs::Folder;
 use crate::clock::Clock;
 use crate::committed::CommittedWorld;
 use crate::core::Offload;
@@ -28,6 +29,13 @@ const TRANSFER_ASK: Duration = Duration::from_secs(3);
 /// Between two tries to find a leader.
 const LEADER_RETRY: Duration = Duration::from_millis(25);
 
+/// How REST is reached, on every node alike.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RestDoor {
+    /// The certificate that verifies each node's; `None` without TLS.
+    pub ca_pem: Option<String>,
+}
+
 /// A node's core, shared by its doors. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
@@ -46,6 +54,9 @@ pub(crate) struct Inner {
     pub acquaintances: Acquaintances,
     /// Where the log lies, if on a disk.
     pub folder: OnceLock<PathBuf>,
+    pub blobs: OnceLock<Arc<Folder>>,
+    /// How REST is reached, once it is.
+    pub rest: OnceLock<RestDoor>,
     pub offload: Offload,
 }
 
@@ -151,6 +162,32 @@ impl Hub {
     pub(crate) fn lies_in(&self, folder: PathBuf) {
         // A node has one folder for its life.
         let _ = self.0.folder.set(folder);
+    }
+
+    /// Says where this node's blobs lie.
+    pub fn keep_blobs(&self, folder: Folder) {
+        // A node has one folder for its life.
+        let _ = self.0.blobs.set(Arc::new(folder));
+    }
+
+    /// Says how REST is reached here.
+    pub(crate) fn opens_rest(&self, door: RestDoor) {
+        // A node has one door for its life.
+        let _ = self.0.rest.set(door);
+    }
+
+    /// Whether REST is served over TLS.
+    pub fn serves_tls(&self) -> bool {
+        self.0.rest.get().is_some_and(|door| door.ca_pem.is_some())
+    }
+
+    /// How agents reach REST; `None` where there is none.
+    pub fn rest_door(&self) -> Option<&RestDoor> {
+        self.0.rest.get()
+    }
+
+    pub(crate) fn blob_folder(&self) -> Option<&Arc<Folder>> {
+        self.0.blobs.get()
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {

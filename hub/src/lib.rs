@@ -1,6 +1,7 @@
 //! The impure shell of Forge Hub: sequences, reacts, serves; never computes.
 
 pub mod agents;
+pub mod blobs;
 pub mod clock;
 pub mod committed;
 pub mod config;

@@ -1,11 +1,12 @@
 //! Wires the rooms together: the only file that names them all.
 
+use crate::blobs::{self, Folder};
 use crate::clock::Clock;
 use crate::committed::CommittedWorld;
 use crate::config::{ConfigError, Listen, NodeFile};
 use crate::core::{self, Offload, Parts};
 use crate::directory::{Nodes, Told};
-use crate::handle::Hub;
+use crate::handle::{Hub, RestDoor};
 use crate::join::{self, House};
 use crate::lane::OrderLane;
 use crate::metrics::Metrics;
@@ -34,6 +35,8 @@ pub const LOG_FOLDER: &str = "log";
 pub const STORAGE_EXIT: i32 = 74;
 /// A draining node hands over and ends its requests within this time.
 const DRAIN_WAIT: Duration = Duration::from_secs(15);
+/// Blobs on their way to or from other nodes at once.
+const BLOB_LINKS_MAX: usize = 32;
 /// Between two tries to tell the cluster of a new address.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,8 @@ pub enum NodeError {
     Tls(#[from] TlsError),
     #[error("the REST door")]
     Rest(#[from] ServeError),
+    #[error("the folder of blobs")]
+    Blobs(#[source] io::Error),
     #[error("the agents' door: {0}")]
     Agents(String),
 }
@@ -86,10 +91,16 @@ impl Node {
         let lane = OrderLane::start().map_err(NodeError::Thread)?;
         let opening = open(node, folder.to_owned(), file.clone(), identity, stop.clone());
         let (transport, started) = lane.run(opening).await.map_err(NodeError::Thread)??;
-        let core::Core { hub, mut tasks, joiners } = started;
+        let core::Core { hub, mut tasks, joiners, blob_links } = started;
         hub.lies_in(folder.join(LOG_FOLDER));
+        let kept = Folder::open(folder.join(blobs::FOLDER)).map_err(NodeError::Blobs)?;
+        hub.keep_blobs(kept);
+        tasks.spawn(serve_blobs(hub.clone(), blob_links));
+        tasks.spawn(blobs::scrub(hub.clone(), stop.clone()));
         tasks.spawn(peers::acquaint(hub.clone(), stop.clone()));
         let ca = RestCa::load(folder)?;
+        let ca_pem = (!file.plain_rest).then(|| ca.certificate_pem().to_owned());
+        hub.opens_rest(RestDoor { ca_pem: ca_pem.clone() });
         tasks.spawn(serve_joiners(hub.clone(), joiners, &file, &ca));
         let mut listen = file.listen;
         listen.peers = transport.local_addr().map_err(|source| NodeError::Listen {
@@ -102,7 +113,6 @@ impl Node {
         listen.rest = serve_rest(&hub, &file, &ca, doors.clone(), &mut tasks)?;
         let addresses = NodeFile { listen, ..file.clone() }.addresses();
         tasks.spawn(tell_addresses(hub.clone(), addresses, stop.clone()));
-        let ca_pem = (!file.plain_rest).then(|| ca.certificate_pem().to_owned());
         let (name, plain_rest) = (file.cluster_name, file.plain_rest);
         Ok(Node { hub, name, listen, plain_rest, ca_pem, stop, doors, tasks, transport, _lane: lane })
     }
@@ -214,6 +224,20 @@ fn serve_joiners(
     async move {
         while let Some(incoming) = joiners.recv().await {
             join::serve(hub.clone(), house.clone(), incoming).await;
+        }
+    }
+}
+
+/// Serves the blob links of other nodes, away from what is ordered.
+async fn serve_blobs(hub: Hub, mut links: tokio::sync::mpsc::Receiver<forge_log::network::Incoming>) {
+    let mut served = JoinSet::new();
+    loop {
+        tokio::select! { biased;
+            Some(_) = served.join_next() => {}
+            incoming = links.recv(), if served.len() < BLOB_LINKS_MAX => {
+                let Some(incoming) = incoming else { return };
+                served.spawn(blobs::serve(hub.clone(), incoming.link));
+            }
         }
     }
 }

@@ -4,17 +4,52 @@
 use crate::agents::UNSEALED_COUNT_MAX;
 use crate::decide::matches;
 use crate::family::Families;
-use crate::jobs::{Job, JobState};
-use crate::projects::IDEMPOTENCY_COUNT_MAX;
+use crate::jobs::Job;
+use crate::projects::{BLOB_BYTES_MAX, BLOB_COUNT_MAX, IDEMPOTENCY_COUNT_MAX};
 use crate::rejection::{FieldFault, Rejection};
 use crate::world::World;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use forge_event::limits::{INLINE_BYTES_MAX, JOB_SHARDS_MAX, LABELS_MAX, NAME_BYTES_MAX};
 use forge_event::unit::CREDITS_MAX;
 use forge_event::*;
 
+/// Stages of one job.
+const STAGES_MAX: usize = 1024;
+
 type Admitted = Result<(), Rejection>;
+
+/// The fault of a blob that the project does not have, at the field that names it.
+fn blob_missing(spec: &serde_json::Value, digest: &Digest) -> FieldFault {
+    let mut pointer = String::from("/spec");
+    find_text(spec, &digest.to_string(), &mut pointer);
+    FieldFault {
+        pointer,
+        code: "blob-missing".into(),
+        detail: alloc::format!("the project has no blob {digest}"),
+        fix: Some("upload it first: PUT /v1/blobs/{digest}, or `forge blob put FILE`".into()),
+    }
+}
+
+/// Extends `pointer` to the first field whose value is `text`.
+fn find_text(value: &serde_json::Value, text: &str, pointer: &mut String) -> bool {
+    let mut within = |key: &str, value: &serde_json::Value| {
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        let found = find_text(value, text, pointer);
+        if !found {
+            pointer.truncate(length);
+        }
+        found
+    };
+    match value {
+        serde_json::Value::String(found) => found == text,
+        serde_json::Value::Array(items) => items.iter().enumerate().any(|(i, item)| within(&i.to_string(), item)),
+        serde_json::Value::Object(fields) => fields.iter().any(|(key, item)| within(key, item)),
+        _ => false,
+    }
+}
 
 fn internal(detail: &str) -> Rejection {
     Rejection::Internal { detail: detail.into() }
@@ -145,8 +180,13 @@ impl World {
             }
             Event::JobReduced(e) => {
                 self.current_effect(EffectId::Reduce { job: e.job, version: e.version }, e.try_number)?;
-                self.inline_fits(e.document.as_deref(), &e.digest, e.bytes)
+                self.inline_fits(e.document.as_deref(), &e.digest, e.bytes)?;
+                let project = self.jobs.jobs.get(&e.job).map_or(ProjectId(0), Job::project);
+                let kept = |digest| self.projects.blobs.is_kept(project, digest, e.job);
+                let ascending = e.outputs.windows(2).all(|w| w[0] < w[1]);
+                ensure(ascending && e.outputs.iter().all(kept), || internal("a result names blobs that are kept"))
             }
+            Event::BlobRecorded(e) => self.admit_blob(fact.by.as_ref(), e),
             Event::CreditsIssued(e) => {
                 self.known_project(e.project)?;
                 let fits = e.amount.0 > 0 && e.amount <= CREDITS_MAX;
@@ -165,6 +205,7 @@ impl World {
     fn scope_of(event: &Event) -> Option<Scope> {
         match event {
             Event::JobSubmitted(_) | Event::JobCancelRequested(_) => Some(Scope::JobsWrite),
+            Event::BlobRecorded(e) if e.job.is_none() => Some(Scope::Blobs),
             Event::ProviderCreated(_) | Event::EnrolmentCreated(_) | Event::AgentDraining(_) => {
                 Some(Scope::AgentsAdmin)
             }
@@ -321,7 +362,46 @@ impl World {
             .check_spec(&spec, e.shard_cells)
             .map_err(|faults| Rejection::Invalid(faults.into_iter().map(Into::into).collect::<Vec<FieldFault>>()))?;
         let canonical = checked.spec == e.spec && checked.inputs == e.inputs;
-        ensure(canonical, || internal("the spec is recorded in its canonical form"))
+        ensure(canonical, || internal("the spec is recorded in its canonical form"))?;
+        self.inputs_known(e)
+    }
+
+    /// Whether the project has every blob that a submission names.
+    ///
+    /// # Errors
+    /// A fault at each field that names one it lacks.
+    pub fn inputs_known(&self, e: &JobSubmitted) -> Admitted {
+        let missing = e.inputs.iter().filter(|digest| self.projects.blobs.get(e.project, digest).is_none());
+        let spec = serde_json::from_slice(&e.spec).unwrap_or_default();
+        let faults: Vec<FieldFault> = missing.map(|digest| blob_missing(&spec, digest)).collect();
+        ensure(faults.is_empty(), || Rejection::Invalid(faults))
+    }
+
+    fn admit_blob(&self, by: Option<&By>, e: &BlobRecorded) -> Admitted {
+        self.known_project(e.project)?;
+        self.may_act_for(by, e.project)?;
+        if let Some(job) = e.job {
+            let open = self.jobs.jobs.get(&job).is_some_and(|j| j.ended.is_none() && j.project() == e.project);
+            ensure(open, || Rejection::InvalidTransition {
+                asked: "record a blob".into(),
+                reason: alloc::format!("{job} is over, or not of this project"),
+            })?;
+        }
+        if let Some(known) = self.projects.blobs.get(e.project, &e.digest) {
+            return ensure(known.bytes == e.bytes, || internal("a digest has one length"));
+        }
+        let project = self.projects.projects.get(&e.project).ok_or_else(|| not_found(e.project))?;
+        let fits =
+            e.bytes <= BLOB_BYTES_MAX - project.blob_bytes.min(BLOB_BYTES_MAX) && project.blob_count < BLOB_COUNT_MAX;
+        ensure(fits, || Rejection::QuotaExceeded {
+            detail: alloc::format!(
+                "project {} keeps {} bytes in {} blobs; {} more pass its limit of {BLOB_BYTES_MAX} bytes or {BLOB_COUNT_MAX} blobs",
+                e.project,
+                project.blob_bytes,
+                project.blob_count,
+                e.bytes
+            ),
+        })
     }
 
     /// Refuses what no agent class that ever joined could run. With no class at all a job may wait for the first agents.
@@ -340,6 +420,8 @@ impl World {
         self.current_effect(EffectId::Plan { job: e.job, stage: e.stage }, e.try_number)?;
         let job = self.jobs.jobs.get(&e.job).ok_or_else(|| not_found(e.job))?;
         let follows = u64::from(e.shards.first) == job.shard_count && e.shards.first <= e.shards.last;
+        let stages = job.stages.len() < STAGES_MAX;
+        ensure(stages, || internal("a job's stages come to an end"))?;
         let within = u64::from(e.shards.last) < JOB_SHARDS_MAX && e.segments > 0;
         ensure(follows && within, || internal("stages follow one another without gap"))?;
         let fits = e.plan_body.len() <= INLINE_BYTES_MAX;
@@ -381,8 +463,8 @@ impl World {
     }
 
     fn effect_of(id: JobId, job: &Job) -> Option<EffectId> {
-        if job.state == JobState::Planning && job.stages.is_empty() {
-            Some(EffectId::Plan { job: id, stage: 0 })
+        if job.stages.is_empty() || (job.is_complete() && job.goes_on()) {
+            Some(EffectId::Plan { job: id, stage: job.stages.len() as u16 })
         } else if job.is_complete() && job.result.is_none() {
             Some(EffectId::Reduce { job: id, version: 1 })
         } else {

@@ -180,6 +180,17 @@ pub trait Family: Sync + Send + Debug {
     /// Here and below `shard` counts from 0 within its stage.
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8>;
 
+    /// Whether a shard that failed with this code fails everywhere: a fault of the input, not of the agent.
+    /// The second attempt that says so ends the job.
+    fn is_final(&self, _code: &str) -> bool {
+        false
+    }
+
+    /// Software that an agent must have for jobs of this family, ascending.
+    fn software(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Blobs that the payload names: the only ones its agent may read.
     fn shard_blobs(&self, _spec: &[u8], _plan: &[u8], _shard: ShardIndex) -> Vec<Digest> {
         Vec::new()

@@ -51,6 +51,7 @@ impl World {
                 }
                 Meta::default()
             }
+            Event::BlobRecorded(e) => self.blob_recorded(index, e),
             Event::ProjectCreated(e) => {
                 let project = Project {
                     name: e.name.clone(),
@@ -60,6 +61,9 @@ impl World {
                     last_leaf: [0; 32],
                     escrow: 0,
                     remembered_count: 0,
+                    blob_bytes: 0,
+                    blob_count: 0,
+                    mid_bytes: 0,
                 };
                 let id = ProjectId::born_at(index);
                 self.projects.projects.insert(id, project);

@@ -14,6 +14,8 @@ pub(crate) struct Limbo {
     pub attempt: AttemptNumber,
     pub shards: Runs,
     pub reason: RequeueReason,
+    /// What the agent said.
+    pub code: Option<String>,
     /// The event that ended the lease.
     pub ended: EventIndex,
 }

@@ -56,10 +56,11 @@ const FIELDS: &[(&str, &str)] = &[
     ("credit.voided", "transfer of job results entries reason"),
     ("credit.released", "transfer of amount entries"),
     ("state.rooted", "upto roots"),
+    ("blob.recorded", "digest bytes"),
 ];
 
 /// Fields an export has besides the contract's.
-const MORE: &[&str] = &["label", "weight", "family_version", "try", "detail", "job"];
+const MORE: &[&str] = &["label", "weight", "family_version", "try", "detail", "job", "last", "outputs"];
 
 #[path = "../../log/event/tests/samples/mod.rs"]
 mod samples;

@@ -116,13 +116,16 @@ impl House {
         let job = JobId::born_at(self.turn(vec![Fact { by: Some(by("job")), event: submitted.into() }]));
         let effect = EffectId::Plan { job, stage: 0 };
         self.turn(vec![EffectStarted { effect, try_number: 1, node: NodeId(1) }.into()]);
-        let plan = family.plan(&Past::new(&checked.spec), PlanHints::default(), &NoBlobs).expect("this family plans without blobs");
+        let plan = family
+            .plan(&Past::new(&checked.spec), PlanHints::default(), &NoBlobs)
+            .expect("this family plans without blobs");
         let planned = StagePlanned {
             job,
             stage: 0,
             try_number: 1,
             shards: Run { first: 0, last: (plan.shard_count - 1) as u32 },
             segments: plan.segments,
+            last: plan.last,
             plan_body: plan.body,
         };
         self.turn(vec![planned.into()]);

@@ -10,6 +10,6 @@ if [ -z "${PYTHON:-}" ]; then
     "$environment/bin/pip" install --quiet -r "$here/requirements.txt"
     PYTHON="$environment/bin/python"
 fi
-for script in streams normals elementary sums paths closed_forms cat_model; do
+for script in streams normals elementary sums paths closed_forms models model_forms cat_model climate_pca; do
     "$PYTHON" -B "$here/$script.py" --check
 done

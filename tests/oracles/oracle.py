@@ -36,6 +36,17 @@ def ln(x):
     return float(mpmath.log(mpmath.mpf(x)))
 
 
+def function(name):
+    """A function of mpmath's, correctly rounded; arguments and results are finite, results in the normal range."""
+
+    def rounded(*arguments):
+        return float(getattr(mpmath, name)(*(mpmath.mpf(x) for x in arguments)))
+
+    return rounded
+
+
+sin, cos, tanh, power = (function(name) for name in ("sin", "cos", "tanh", "power"))
+
 statistics.log = ln
 _standard = statistics.NormalDist()
 

@@ -1,5 +1,6 @@
 //! One agent's life: connect, serve a session, reconnect elsewhere, until it is drained or stopped.
 
+use crate::blobs::Blobs;
 use crate::capabilities;
 use crate::config::AgentConfig;
 use crate::fleet::Fleet;
@@ -12,6 +13,7 @@ use forge_event::{AgentId, Capabilities};
 use forge_protocol::message::HubAddress;
 use forge_protocol::{ALPN_AGENT, AgentSession, ChainFault, CloseCode, Now};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -163,9 +165,10 @@ pub(crate) fn spawn(fleet: Fleet, dialer: Dialer, key: AgentKey, stored: Stored,
     let (phase_sender, phase) = watch::channel(Phase::Connecting);
     let agent = stored.agent;
     let slots = config.slots.max(1);
+    let blobs = Blobs::new(config.data.join(crate::blobs::FOLDER), tokio::runtime::Handle::current());
     let state = AgentState {
         machine: AgentSession::new(agent, stored.position, stored.chain),
-        work: Work::new(config.registry, fleet.pool(), slots),
+        work: Work::new(config.registry, fleet.pool(), slots, Arc::new(blobs)),
         key,
         stored,
         folder: config.data,

@@ -1,6 +1,9 @@
 //! The SDK: what a workload has to offer to be run by an agent.
 
+use crate::blobs::ShardBlobs;
 use crate::executors::{self, ExecError};
+use forge_adapters::host::{Host, Stop};
+use forge_event::Digest;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,9 +36,45 @@ pub struct Context {
     cancelled: Arc<AtomicBool>,
     cells: Arc<AtomicU64>,
     checkpoint: Arc<Mutex<Option<Vec<u8>>>>,
+    blobs: Option<ShardBlobs>,
+}
+
+impl Host for Context {
+    fn progress(&mut self, cells_done: u64) -> Result<(), Stop> {
+        if Context::progress(self, cells_done) { Ok(()) } else { Err(Stop::Cancelled) }
+    }
+
+    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
+        self.blobs()?.bytes(digest)
+    }
+
+    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
+        self.blobs()?.read(digest, first, buffer)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
+        self.blobs()?.put(bytes)
+    }
+
+    fn checkpoint(&mut self, state: &[u8]) {
+        Context::checkpoint(self, state.to_vec());
+    }
+
+    fn resume(&mut self) -> Option<Vec<u8>> {
+        Context::resume(self)
+    }
 }
 
 impl Context {
+    /// A context whose shard may read and keep blobs.
+    pub fn with_blobs(blobs: ShardBlobs) -> Context {
+        Context { blobs: Some(blobs), ..Context::default() }
+    }
+
+    fn blobs(&self) -> Result<&ShardBlobs, Stop> {
+        self.blobs.as_ref().ok_or_else(|| Stop::failed("blob-not-granted", "the shard was given no way to blobs"))
+    }
+
     /// True once the result is not wanted any longer: return [`ExecError::CANCELLED`].
     pub fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
@@ -79,7 +118,7 @@ impl Registry {
 
     /// The built-in workloads.
     pub fn standard() -> Self {
-        Registry::empty().with(BuiltIn("null")).with(BuiltIn("monte_carlo"))
+        executors::KINDS.into_iter().fold(Registry::empty(), |registry, kind| registry.with(BuiltIn(kind)))
     }
 
     /// Also this one; it goes before an earlier one of the same kind and version.
@@ -118,7 +157,7 @@ impl Executor for BuiltIn {
     }
 
     fn run(&self, payload: &[u8], context: &mut Context) -> Result<Vec<u8>, ExecError> {
-        executors::run(self.0, self.version(), payload, &mut |cells| context.progress(cells))
+        executors::run(self.0, self.version(), payload, context)
     }
 }
 

@@ -4,6 +4,7 @@
 //! results and its chain is in `forge_protocol::AgentSession`, and this crate moves bytes and threads.
 
 mod agent;
+pub mod blobs;
 pub mod capabilities;
 mod config;
 mod enrol;

@@ -1,5 +1,6 @@
 //! One agent's attempts between assignment and end: what waits for a slot, what runs.
 
+use crate::blobs::{Blobs, ShardBlobs};
 use crate::executor::{Context, Registry};
 use crate::executors::ExecError;
 use crate::pool::{Finished, Pool, Task};
@@ -7,6 +8,7 @@ use forge_event::LeaseId;
 use forge_protocol::limits::{CODE_BYTES_MAX, DETAIL_BYTES_MAX, PRESENTED_MAX};
 use forge_protocol::{Assign, Outcome};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Outlives sessions: what runs goes on while the agent reconnects.
@@ -18,14 +20,15 @@ pub(crate) struct Work {
     running: BTreeMap<LeaseId, Context>,
     done: mpsc::Sender<Finished>,
     finished: mpsc::Receiver<Finished>,
+    blobs: Arc<Blobs>,
 }
 
 impl Work {
-    pub(crate) fn new(registry: Registry, pool: Pool, slots: u32) -> Work {
+    pub(crate) fn new(registry: Registry, pool: Pool, slots: u32, blobs: Arc<Blobs>) -> Work {
         let slots = slots.max(1) as usize;
         pool.allow(slots);
         let (done, finished) = mpsc::channel(PRESENTED_MAX);
-        Work { registry, pool, slots, waiting: VecDeque::new(), running: BTreeMap::new(), done, finished }
+        Work { registry, pool, slots, waiting: VecDeque::new(), running: BTreeMap::new(), done, finished, blobs }
     }
 
     /// Takes an assignment. `Some`: it ended at once.
@@ -73,7 +76,10 @@ impl Work {
         while self.running.len() < self.slots {
             let Some(assign) = self.waiting.pop_front() else { return };
             let executor = self.registry.find(&assign.kind, assign.family_version).expect("looked up when it came");
-            let context = Context::default();
+            let context = match assign.blobs {
+                Some(access) => Context::with_blobs(ShardBlobs::new(self.blobs.clone(), access)),
+                None => Context::default(),
+            };
             self.running.insert(assign.lease, context.clone());
             self.pool.submit(Task {
                 lease: assign.lease,

@@ -211,7 +211,7 @@ fn lease(shard: ShardIndex) -> LeaseId {
 }
 
 fn assign(kind: &str, shard: ShardIndex, payload: Vec<u8>) -> Assign {
-    Assign { lease: lease(shard), kind: kind.into(), family_version: 1, deadline: Timestamp(0), payload }
+    Assign { lease: lease(shard), kind: kind.into(), family_version: 1, deadline: Timestamp(0), payload, blobs: None }
 }
 
 fn null(shard: ShardIndex) -> Assign {

@@ -59,6 +59,18 @@ codes! {
     UnknownModel "unknown-model" 422 no "The job kind has no such model"
         "`spec.model` names no model of this job kind, or one this hub does not run."
         "#/spec/model: monte_carlo has no model `wasm`";
+    DigestMismatch "digest-mismatch" 422 no "The bytes are not those of the digest"
+        "A blob is named by the BLAKE3 of its bytes, and these have another. Nothing was kept: hash the file again and send it anew."
+        "the bytes hash to blake3:41c7…, the path says blake3:90aa…; nothing was kept";
+    BlobMissing "blob-missing" 422 no "The project does not have this blob"
+        "A spec names only blobs that its own project has. Upload it first: `forge blob put FILE` prints its digest."
+        "#/spec/A: the project has no blob blake3:41c7…";
+    BadSignature "bad-signature" 403 no "The signed URL does not allow this"
+        "A signed URL allows one method on one blob of one project, with its length and range, until it expires. Ask for a new one at POST /v1/blobs/sign."
+        "the signature does not fit: the URL was altered";
+    OffsetMismatch "offset-mismatch" 409 no "The upload does not stand there"
+        "A resumed upload goes on where the last one stopped on this node; `upload_offset` says where that is. A HEAD on the same URL tells it too."
+        "the upload stands at byte 1048576; go on with Upload-Offset: 1048576, or begin anew at 0";
     ContainerRefusesCodec "container-refuses-codec" 422 no "The container cannot hold this codec"
         "The output container and a chosen codec do not go together. Choose another of the two."
         "#/spec/container: mp4 does not hold ffv1";

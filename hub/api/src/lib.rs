@@ -3,6 +3,7 @@
 //! Shared by the hub, the CLI and the tests. No socket, no clock, no randomness.
 
 pub mod agent;
+pub mod blob;
 pub mod cluster;
 pub mod code;
 pub mod event;

@@ -108,7 +108,13 @@ pub fn read(body: &Value, project: ProjectId, families: &dyn Families) -> Result
         fields.fault("spec", "too-large-inline", detail, None);
     }
     let name = fields.name("name");
-    let requirements = fields.object("requirements", requirements).unwrap_or_default();
+    let mut requirements = fields.object("requirements", requirements).unwrap_or_default();
+    if let Some(family) = family {
+        // What the family's shards need, said or not.
+        requirements.software.extend(family.software().iter().map(|name| String::from(*name)));
+        requirements.software.sort_unstable();
+        requirements.software.dedup();
+    }
     let verify = fields.object("verify", verify).flatten();
     let limits = fields.object("limits", limits).unwrap_or_default();
     let priority = fields.integer("priority", 0, 9).map_or(PRIORITY_DEFAULT, |p| p as u8);

@@ -28,8 +28,8 @@ impl Family for Still {
             None => Err(vec![fault("/spec/shards", "missing-field")]),
         }
     }
-    fn plan(&self, _: &[u8], _: PlanHints) -> Plan {
-        Plan { shard_count: 1, segments: 1, body: vec![] }
+    fn plan(&self, _: &Past<'_>, _: PlanHints, _: &dyn Blobs) -> Result<Plan, Fault> {
+        Ok(Plan { shard_count: 1, segments: 1, body: vec![], last: true })
     }
     fn payload(&self, _: &[u8], _: &[u8], _: ShardIndex) -> Vec<u8> {
         vec![]

@@ -1,6 +1,6 @@
 //! The command line. One screen of help a level.
 
-use crate::commands::{agents, bench, cluster, context, job, key, ledger, local, log, project, provider};
+use crate::commands::{agents, bench, blob, cluster, context, job, key, ledger, local, log, project, provider};
 use crate::output::{Colour, Format};
 use clap::{Args, Parser, Subcommand};
 
@@ -87,6 +87,9 @@ pub enum Command {
     /// Providers: whoever is paid for what agents compute
     #[command(subcommand)]
     Provider(provider::Verb),
+    /// Files that jobs read and results point to
+    #[command(subcommand)]
+    Blob(blob::Verb),
     /// API keys
     #[command(subcommand)]
     Key(key::Verb),

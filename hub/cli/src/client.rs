@@ -244,6 +244,23 @@ impl Client {
         headers
     }
 
+    /// One request to the node whose turn it is, without a limit on how long its bytes may take.
+    pub fn one_try(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let at = self.at.load(std::sync::atomic::Ordering::Relaxed);
+        let url = &self.context.urls[at % self.context.urls.len()];
+        self.http.request(method, self.locate(url, path)).headers(self.headers())
+    }
+
+    /// The next try goes to another node.
+    pub fn next_node(&self) {
+        self.at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A request that got no answer.
+    pub fn lost(&self, error: &reqwest::Error) -> Failure {
+        self.unreachable(&cause_of(error))
+    }
+
     fn unreachable(&self, cause: &str) -> Failure {
         let tried = self.context.urls.join(", ");
         let detail = format!("no hub answered (tried {tried}, context \"{}\"): {cause}", self.name);

@@ -53,6 +53,11 @@ impl Failure {
         self
     }
 
+    /// Whether another try, perhaps at another node, may do better.
+    pub fn may_pass(&self) -> bool {
+        self.exit == UNAVAILABLE || self.code() == Code::OffsetMismatch.name()
+    }
+
     pub fn is_silent(&self) -> bool {
         self.body.is_none()
     }

@@ -9,6 +9,7 @@ mod ids;
 mod local;
 mod output;
 mod sugar;
+mod transfer;
 mod watch;
 
 use args::Cli;

@@ -169,6 +169,29 @@ pub struct Assign {
     pub deadline: Timestamp,
     /// For the executor of this kind and version.
     pub payload: Vec<u8>,
+    /// The way to the blobs that the payload names, and for those that the result will; `None`: there are none.
+    pub blobs: Option<BlobAccess>,
+}
+
+/// An attempt's way to blobs: signed URLs, good at every node.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct BlobAccess {
+    /// Scheme and authority of the nodes' REST doors, e.g. `https://10.0.0.1:7400`; try them in order.
+    pub bases: Vec<String>,
+    /// The certificate that verifies them, PEM; `None` where they are plain.
+    pub ca: Option<String>,
+    /// What may be read: `GET {base}/v1/blobs/{digest}?{query}`.
+    pub read: Vec<BlobGrant>,
+    /// Query under which any blob of the attempt's job may be put: `PUT {base}/v1/blobs/{digest}?{query}`.
+    pub keep: String,
+}
+
+/// The right to read one blob.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct BlobGrant {
+    pub digest: Digest,
+    pub bytes: u64,
+    pub query: String,
 }
 
 /// The agent's signature over its chain.

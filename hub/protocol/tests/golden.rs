@@ -56,6 +56,12 @@ fn hub_to_agent() -> Vec<(&'static str, HubToAgent)> {
         family_version: 1,
         deadline: Timestamp(1_795_428_843_221),
         payload: vec![1, 2],
+        blobs: Some(BlobAccess {
+            bases: vec!["https://10.0.0.1:7400".into()],
+            ca: Some("-----BEGIN CERTIFICATE-----".into()),
+            read: vec![BlobGrant { digest: Digest([3; 32]), bytes: 7, query: "op=get&sig=00".into() }],
+            keep: "op=keep&sig=01".into(),
+        }),
     };
     let enrolled = Enrolled { agent: AgentId(37), provider: ProviderId(12), cluster: Digest([8; 32]), hubs: hubs() };
     vec![

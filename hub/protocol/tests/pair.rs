@@ -227,7 +227,7 @@ impl Rig {
             match action {
                 Action::Open(lease) => {
                     let (kind, deadline) = (String::from("null"), Timestamp(0));
-                    let assign = Assign { lease, kind, family_version: 1, deadline, payload: vec![] };
+                    let assign = Assign { lease, kind, family_version: 1, deadline, payload: vec![], blobs: None };
                     self.to_agent.push_back((lease, HubToAgent::Assign(assign)));
                 }
                 Action::Ack { lease, position, fate } => {

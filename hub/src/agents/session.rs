@@ -417,6 +417,11 @@ impl<'a> Live<'a> {
                 }
             }
             Done::Answered { lease, bytes } => self.handle_answer(lease, &bytes),
+            Done::Checked { lease, outcome: Ok((bytes, checks)) } => {
+                let digest = Digest::of(&bytes);
+                self.machine.handle_result(Delivery { lease, digest, bytes, checks });
+            }
+            Done::Checked { lease, outcome: Err(code) } => drop(self.machine.handle_failed(lease, code.into())),
             Done::Broken { lease } => drop(self.machine.handle_failed(lease, "stream-broken".into())),
             Done::Over => {}
         }
@@ -450,7 +455,12 @@ impl<'a> Live<'a> {
             None => self.dispatcher.check(self.hub, lease, &bytes).ok_or("not-dispatchable"),
             Some(code) => Err(code),
         };
+        let deeper = matches!(checks, Ok(c) if c.bits == 0).then(|| self.dispatcher.deeper(self.hub, lease)).flatten();
         match checks {
+            Ok(checks) if deeper.is_some() => {
+                let deeper = Box::new(deeper.expect("just looked at"));
+                self.push(Step::Check { lease, hub: self.hub.clone(), deeper, result: bytes, checks });
+            }
             Ok(checks) => drop(self.machine.handle_result(Delivery { lease, digest, bytes, checks })),
             Err(code) => drop(self.machine.handle_failed(lease, code.into())),
         }

@@ -1,6 +1,8 @@
 //! What single streams of a session do while it goes on with others.
 
-use forge_event::LeaseId;
+use crate::effects::dispatch::Deeper;
+use crate::handle::Hub;
+use forge_event::{Checks, LeaseId};
 use forge_protocol::frame::FrameError;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::{AgentToHub, Assembler};
@@ -17,6 +19,8 @@ pub(super) enum Step {
     Write { lease: LeaseId, send: SendStream, recv: Option<RecvStream>, frame: Vec<u8>, from: usize },
     /// Wait for the agent's answer.
     Read { lease: LeaseId, recv: RecvStream },
+    /// Look into the blobs that a result names.
+    Check { lease: LeaseId, hub: Hub, deeper: Box<Deeper>, result: Vec<u8>, checks: Checks },
 }
 
 /// What came of it.
@@ -37,6 +41,11 @@ pub(super) enum Done {
     Answered {
         lease: LeaseId,
         bytes: Vec<u8>,
+    },
+    /// A result with all its checks, or why there are none.
+    Checked {
+        lease: LeaseId,
+        outcome: Result<(Vec<u8>, Checks), &'static str>,
     },
     /// The agent reset its side, or sent too much.
     Broken {
@@ -62,6 +71,9 @@ pub(super) async fn step(step: Step) -> Done {
             (Err(_), Some(_)) => Done::Broken { lease },
             (Err(_), None) => Done::Over,
         },
+        Step::Check { lease, hub, deeper, result, checks } => {
+            Done::Checked { lease, outcome: deeper.run(hub, result, checks).await }
+        }
         Step::Read { lease, mut recv } => match recv.read_to_end(ANSWER_BYTES_MAX).await {
             Ok(bytes) => Done::Answered { lease, bytes },
             Err(ReadToEndError::Read(quinn::ReadError::ConnectionLost(_))) => Done::Over,

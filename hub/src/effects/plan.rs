@@ -1,37 +1,43 @@
-//! Cuts a job into shards.
+//! Cuts the next stage of a job into shards.
 
-use super::Failed;
+use super::{Failed, past};
+use crate::blobs::{Keeping, View};
 use crate::handle::Hub;
 use forge_event::limits::{INLINE_BYTES_MAX, JOB_SHARDS_MAX};
 use forge_event::*;
-use forge_projections::decide::matches;
-use forge_projections::family::PlanHints;
+use forge_projections::family::{Blobs, NoBlobs, Plan, PlanHints};
+use tokio::runtime::Handle;
 
 /// # Errors
 /// A code and detail for the job's `error`.
-pub fn run(hub: &Hub, job: JobId, stage: u16, try_number: u8) -> Result<Fact, Failed> {
+pub fn run(hub: &Hub, runtime: Option<Handle>, job: JobId, stage: u16, try_number: u8) -> Result<Fact, Failed> {
     let found = hub.read(|w| {
-        let submitted = w.jobs.jobs.get(&job)?.submitted.clone();
-        let matching =
-            |class: u32| w.scheduler.classes.get(class as usize).is_some_and(|c| matches(c, &submitted.requirements));
-        let sessions = w.agents.sessions.iter().filter_map(|((_, agent), ())| w.agents.agents.get(agent));
-        let slots = sessions.filter(|a| matching(a.class())).filter_map(|a| a.session).map(|s| s.slots);
-        let slots = slots.fold(0u32, u32::saturating_add);
-        Some((submitted, slots))
+        let state = w.jobs.jobs.get(&job)?;
+        Some((state.submitted.clone(), state.shard_count, w.slots_for(&state.submitted.requirements)))
     });
-    let (submitted, slots) = found.ok_or(("job-unknown", format!("{job} is not in the state of this node")))?;
+    let (submitted, first, slots) = found.ok_or(("job-unknown", format!("{job} is not in the state of this node")))?;
     let family = hub.families().family(&submitted.kind, submitted.family_version);
     let family = family.ok_or(("unknown-kind", format!("kind {} is not known", submitted.kind)))?;
-    let plan = family.plan(&submitted.spec, PlanHints { shard_cells: submitted.shard_cells, slots });
-    if plan.shard_count == 0 || plan.shard_count >= JOB_SHARDS_MAX {
-        return Err(("plan-too-large", format!("the plan has {} shards; a job has 1 to 2^32 - 1", plan.shard_count)));
+    let hints = PlanHints { shard_cells: submitted.shard_cells, slots };
+    let keep = Keeping { project: submitted.project, job };
+    let view = runtime.map(|runtime| View { hub, runtime, keep });
+    let blobs: &dyn Blobs = view.as_ref().map_or(&NoBlobs, |view| view as &dyn Blobs);
+    let plan = past(hub, family, job, &submitted, |past| family.plan(past, hints, blobs))?;
+    let plan = plan.map_err(|fault| (fault.code, fault.detail))?;
+    let shards = shards(&plan, first)?;
+    let Plan { segments, last, body, .. } = plan;
+    Ok(StagePlanned { job, stage, try_number, shards, segments, last, plan_body: body }.into())
+}
+
+/// The plan's shards, numbered on from the stages before.
+fn shards(plan: &Plan, first: u64) -> Result<Run, Failed> {
+    let end = first + plan.shard_count;
+    if plan.shard_count == 0 || end >= JOB_SHARDS_MAX {
+        return Err(("plan-too-large", format!("the plan makes {end} shards; a job has 1 to 2^32 - 1")));
     }
     if plan.body.len() > INLINE_BYTES_MAX {
-        return Err((
-            "too-large-inline",
-            format!("the plan has {} bytes; at most {INLINE_BYTES_MAX} travel in the log", plan.body.len()),
-        ));
+        let detail = format!("the plan has {} bytes; at most {INLINE_BYTES_MAX} travel in the log", plan.body.len());
+        return Err(("too-large-inline", detail));
     }
-    let shards = Run { first: 0, last: (plan.shard_count - 1) as u32 };
-    Ok(StagePlanned { job, stage, try_number, shards, segments: plan.segments, plan_body: plan.body }.into())
+    Ok(Run { first: first as u32, last: (end - 1) as u32 })
 }

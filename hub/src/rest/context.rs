@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const HANDLER: Duration = Duration::from_millis(10_500);
 /// What a request that waits may take.
 const WAITING: Duration = Duration::from_secs(75);
+/// What the bytes of a blob may take on their way in, or from another node.
+const TRANSFER: Duration = Duration::from_secs(4 * 3600);
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Carries the key's number from the handler to the audit trail; 0 until it is known.
@@ -49,7 +51,11 @@ pub async fn around(State(rest): State<Rest>, mut request: Request, next: Next) 
     let response = match admit(&rest, waits) {
         Err(refused) => refused.into_response(),
         Ok(permit) => {
-            let limit = if waits { WAITING } else { HANDLER };
+            let limit = match (waits, is_transfer(&path)) {
+                (_, true) => TRANSFER,
+                (true, false) => WAITING,
+                (false, false) => HANDLER,
+            };
             let response = guarded(next.run(request), limit, &id).await;
             drop(permit);
             response
@@ -65,10 +71,18 @@ pub async fn around(State(rest): State<Rest>, mut request: Request, next: Next) 
     response
 }
 
+/// Whether the bytes of a blob pass, which takes as long as they are.
+fn is_transfer(path: &str) -> bool {
+    path.starts_with("/v1/blobs/blake3:")
+}
+
 fn waits(request: &Request) -> bool {
     let query = request.uri().query().unwrap_or_default();
     let prefers = request.headers().get_all("prefer").iter().any(|p| p.to_str().is_ok_and(|p| p.contains("wait")));
-    prefers || query.split('&').any(|p| p.starts_with("wait=")) || request.uri().path().ends_with("/export")
+    prefers
+        || query.split('&').any(|p| p.starts_with("wait="))
+        || request.uri().path().ends_with("/export")
+        || is_transfer(request.uri().path())
 }
 
 fn admit(rest: &Rest, waits: bool) -> Result<OwnedSemaphorePermit, Refused> {
@@ -129,7 +143,7 @@ fn unnamed(response: &Response, method: &Method, path: &str) -> Option<Problem> 
         return None;
     }
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("application/json") {
+    if kind.starts_with("application/json") || kind == "application/octet-stream" {
         return None;
     }
     Some(match status {

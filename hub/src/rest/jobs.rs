@@ -3,7 +3,7 @@
 use super::answer::{self, Answered};
 use super::call::Call;
 use super::list::Cut;
-use super::plan::planned;
+use super::plan::{check_inputs, planned};
 use super::wait::Wait;
 use axum::body::Body;
 use axum::extract::Path;
@@ -42,14 +42,17 @@ pub async fn submit(call: Call, body: Body) -> Answered {
     let body = call.body(body).await?;
     let wait = Wait::of(&call)?;
     let submission = submit::read(&body, project, call.rest.hub().families())?;
+    if call.replayed(&body)?.is_none() {
+        check_inputs(&call, &submission).await?;
+    }
     if let Some(expected) = &submission.expect_plan
         && call.replayed(&body)?.is_none()
     {
-        let plan = call.rest.hub().read(|w| planned(&call, w, &submission))?;
-        if !plan.digest.trim_start_matches("blake3:").starts_with(expected.as_str()) {
-            let detail = format!("expected the plan blake3:{expected}, it is now {}", plan.digest);
+        let digest = Digest::of(&planned(&call, &submission).await?.body).to_string();
+        if !digest.trim_start_matches("blake3:").starts_with(expected.as_str()) {
+            let detail = format!("expected the plan blake3:{expected}, it is now {digest}");
             let problem = Problem::new(Code::PlanChanged, detail);
-            return Err(problem.with("expected", expected.as_str()).with("actual", plan.digest).into());
+            return Err(problem.with("expected", expected.as_str()).with("actual", digest).into());
         }
     }
     let committed = call.commit(&body, submission.fact.clone()).await?;

@@ -3,6 +3,8 @@
 mod agents;
 mod answer;
 mod attempts;
+mod blob_bytes;
+mod blobs;
 mod call;
 mod cluster;
 mod context;
@@ -106,7 +108,13 @@ fn router(rest: Rest) -> Router {
         .fallback(context::no_such_path)
         .with_state(rest.clone())
         .layer(axum::middleware::from_fn_with_state(rest, context::around))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_BYTES_MIN).and(NotForContentType::SSE)))
+        .layer(
+            CompressionLayer::new().compress_when(
+                SizeAbove::new(COMPRESS_BYTES_MIN)
+                    .and(NotForContentType::SSE)
+                    .and(NotForContentType::const_new("application/octet-stream")),
+            ),
+        )
 }
 
 /// The API's description; `openapi.json` is its checked-in copy.
@@ -148,6 +156,9 @@ fn routes() -> OpenApiRouter<Rest> {
         .routes(routes!(agents::show))
         .routes(routes!(agents::enrol))
         .routes(routes!(agents::drain))
+        .routes(routes!(blobs::exists))
+        .routes(routes!(blobs::sign))
+        .routes(routes!(blob_bytes::put, blob_bytes::get))
         .routes(routes!(ledger::accounts))
         .routes(routes!(ledger::trial_balance))
         .routes(routes!(cluster::show))

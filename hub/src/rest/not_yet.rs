@@ -7,7 +7,7 @@ use axum::Router;
 use axum::routing::{any, patch};
 use forge_api::{Code, Problem};
 
-const PATHS: [&str; 24] = [
+const PATHS: [&str; 21] = [
     "/v1/agents/{id}/sandbox",
     "/v1/agents/{id}/release",
     "/v1/agents/{id}/remove",
@@ -15,9 +15,6 @@ const PATHS: [&str; 24] = [
     "/v1/jobs/{id}/resume",
     "/v1/jobs/{id}/retry",
     "/v1/jobs/{id}/receipt",
-    "/v1/blobs/exists",
-    "/v1/blobs/sign",
-    "/v1/blobs/{digest}",
     "/v1/log/checkpoint",
     "/v1/log/proof",
     "/v1/log/consistency",

@@ -1,19 +1,21 @@
 //! Plans: what a submission would become, by the very planner that will cut it.
 
-use super::answer::Answered;
+use super::answer::{Answered, Refused};
 use super::call::Call;
 use super::explain::sees_names;
+use crate::blobs::{NoKeeping, View};
 use axum::body::Body;
 use forge_api::plan::{Capacity, Plan, PlannedCredits, PlannedShards, RejectedAgent, Replication, Seconds, Spans};
 use forge_api::problem::ProblemBody;
 use forge_api::submit::{self, JobRequest, Submission};
 use forge_api::{Code, Problem, text};
 use forge_event::*;
+use forge_projections::FieldFault;
 use forge_projections::World;
 use forge_projections::accounting::Account;
 use forge_projections::agents::Agent;
 use forge_projections::decide::matches;
-use forge_projections::family::PlanHints;
+use forge_projections::family::{Past, Plan as FirstStage, PlanHints};
 
 /// Agents that a plan lists as rejected.
 const REJECTED_MAX: usize = 100;
@@ -31,22 +33,70 @@ pub async fn plan(call: Call, body: Body) -> Answered {
     let project = call.project()?;
     let body = call.body(body).await?;
     let submission = submit::read(&body, project, call.rest.hub().families())?;
-    call.show(|world| planned(&call, world, &submission)).await
+    check_inputs(&call, &submission).await?;
+    let first = planned(&call, &submission).await?;
+    call.show(|world| described(&call, world, &submission, &first)).await
 }
 
-/// The plan of a submission, as things stand.
-pub fn planned(call: &Call, world: &World, submission: &Submission) -> Result<Plan, Problem> {
+/// The first stage of a submission, as things stand; its inputs are looked into.
+///
+/// # Errors
+/// What is wrong with the inputs, or with what they hold.
+pub async fn planned(call: &Call, submission: &Submission) -> Result<FirstStage, Refused> {
+    let hub = call.rest.hub().clone();
+    let fact = submission.fact.clone();
+    let slots = hub.read(|w| w.slots_for(&fact.requirements));
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || {
+        let family = hub.families().family(&fact.kind, fact.family_version);
+        let family = family.ok_or_else(|| Problem::new(Code::Internal, "the family is gone"))?;
+        let view = View { hub: &hub, runtime, keep: NoKeeping };
+        let hints = PlanHints { shard_cells: fact.shard_cells, slots };
+        family.plan(&Past::new(&fact.spec), hints, &view).map_err(|fault| {
+            let pointer = "/spec".to_string();
+            Problem::fields(vec![FieldFault { pointer, code: fault.code.into(), detail: fault.detail, fix: None }])
+        })
+    };
+    let planned = tokio::task::spawn_blocking(work).await;
+    Ok(planned.map_err(|_| Problem::new(Code::Internal, "the planner ran into a bug"))??)
+}
+
+/// Looks into the blobs that a submission names, before anything is committed for it.
+///
+/// # Errors
+/// Every fault, at the field that names the blob.
+pub async fn check_inputs(call: &Call, submission: &Submission) -> Result<(), Refused> {
+    let fact = &submission.fact;
+    if fact.inputs.is_empty() {
+        return Ok(());
+    }
+    call.rest.hub().barrier().await?;
+    let hub = call.rest.hub().clone();
+    hub.read(|w| w.inputs_known(fact))?;
+    let fact = fact.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || {
+        let family = hub.families().family(&fact.kind, fact.family_version);
+        let family = family.ok_or_else(|| Problem::new(Code::Internal, "the family is gone"))?;
+        let view = View { hub: &hub, runtime, keep: NoKeeping };
+        let faults = family.check_inputs(&fact.spec, &view).err().unwrap_or_default();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::fields(faults.into_iter().map(FieldFault::from).collect()))
+    };
+    let checked = tokio::task::spawn_blocking(work).await;
+    Ok(checked.map_err(|_| Problem::new(Code::Internal, "reading the inputs ran into a bug"))??)
+}
+
+/// The plan of a submission, as the API shows it.
+fn described(call: &Call, world: &World, submission: &Submission, plan: &FirstStage) -> Result<Plan, Problem> {
     let fact = &submission.fact;
     let family = call.rest.hub().families().family(&fact.kind, fact.family_version);
     let family = family.ok_or_else(|| Problem::new(Code::Internal, "the family is gone"))?;
-    // The planning effect counts slots in the same way: the digests must agree.
-    let classes = &world.scheduler.classes;
-    let fits = |class: u32| classes.get(class as usize).is_some_and(|c| matches(c, &fact.requirements));
-    let live = world.agents.sessions.iter().filter_map(|((_, agent), ())| world.agents.agents.get(agent));
-    let matching: Vec<_> = live.filter(|a| fits(a.class())).collect();
-    let slots = matching.iter().map(|a| a.session.map_or(0, |s| s.slots)).fold(0u32, u32::saturating_add);
-    let plan = family.plan(&fact.spec, PlanHints { shard_cells: fact.shard_cells, slots });
-    let shard_ns = family.shard_cost_ns(&fact.spec, &plan);
+    let matching: Vec<_> = world.agents_for(&fact.requirements).collect();
+    let slots = world.slots_for(&fact.requirements);
+    let shard_ns = family.shard_cost_ns(&fact.spec, plan);
     let rate = world.cluster.prices().and_then(|p| p.prices.iter().find(|(k, _)| *k == fact.kind).map(|(_, r)| *r));
     let cost = rate.map_or(0, |rate| rate.of(u128::from(plan.shard_count)));
     let available = world.accounting.balance(Account::ProjectAvailable(fact.project));

@@ -100,15 +100,15 @@ events! {
     CreditVoided Decision "credit.voided",
     CreditReleased Decision "credit.released",
     StateRooted Decision "state.rooted",
+    BlobRecorded Fact "blob.recorded",
 }
 
 /// Names that later work gives a meaning; no event may take one for something else.
-pub const RESERVED: [&str; 13] = [
+pub const RESERVED: [&str; 12] = [
     "block.checked",
     "entropy.drawn",
     "recall.listed",
     "payout.confirmed",
-    "blob.recorded",
     "shard.verified",
     "audit.chosen",
     "agent.sandboxed",

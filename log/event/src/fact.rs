@@ -331,6 +331,8 @@ pub struct StagePlanned {
     pub shards: crate::runs::Run,
     /// Independently verifiable segments of a shard's result.
     pub segments: u16,
+    /// No stage follows: when this one is done, the job is reduced.
+    pub last: bool,
     /// The family's own plan bytes; `plan` in the export is their digest.
     pub plan_body: Vec<u8>,
 }
@@ -420,6 +422,8 @@ pub struct JobReduced {
     pub bytes: u64,
     /// The document, if it travels in the log.
     pub document: Option<Vec<u8>>,
+    /// Blobs that it names: the project's own from here on. Ascending, without repeats.
+    pub outputs: Vec<Digest>,
 }
 
 /// Credits come into being: `equity:issued` → `project:p:available`.
@@ -428,4 +432,14 @@ pub struct CreditsIssued {
     pub project: ProjectId,
     pub amount: Credits,
     pub reference: String,
+}
+
+/// A majority of nodes keeps a blob for a project.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct BlobRecorded {
+    pub project: ProjectId,
+    pub digest: Digest,
+    pub bytes: u64,
+    /// The job between whose shards it goes; it is forgotten when that ends. `None`: the project's own.
+    pub job: Option<JobId>,
 }

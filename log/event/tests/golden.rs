@@ -138,4 +138,4 @@ fn names_are_those_of_the_contract() {
     assert_eq!(Event::TYPES.len() + RESERVED_NAMES.len(), count);
 }
 
-const RESERVED_NAMES: [&str; 13] = forge_event::event::RESERVED;
+const RESERVED_NAMES: [&str; 12] = forge_event::event::RESERVED;

@@ -2,7 +2,7 @@
 //!
 //! For tests. Every law panics with the sentence that was broken.
 
-use crate::host::{Host, Stop};
+use crate::host::{Bare, Host, Stop};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -95,6 +95,28 @@ impl Host for Agent<'_> {
         let digest = self.blobs.keep(bytes);
         self.kept.push(digest);
         Ok(digest)
+    }
+}
+
+/// An agent that reads any blob in memory and keeps none, for kernels outside of a [`Bench`].
+#[derive(Debug)]
+pub struct Reader<'a>(pub &'a MemoryBlobs);
+
+impl Host for Reader<'_> {
+    fn progress(&mut self, _: u64) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
+        Ok(self.0.bytes(digest)?)
+    }
+
+    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
+        Ok(self.0.read(digest, first, buffer)?)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
+        Bare.put(bytes)
     }
 }
 

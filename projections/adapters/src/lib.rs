@@ -6,13 +6,17 @@
 
 extern crate alloc;
 
+pub mod blas;
 pub mod cat_model;
+pub mod climate_pca;
 pub mod faults;
+pub mod ffmpeg;
 pub mod gathered;
 pub mod host;
 pub mod json;
 pub mod laws;
 pub mod monte_carlo;
+pub mod npy;
 pub mod null;
 
 use alloc::format;
@@ -20,30 +24,27 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use forge_projections::family::{Families, Family, SpecFault};
 
-/// Kinds that the contract names and this version does not run yet.
-pub const KINDS_NOT_YET: [&str; 3] = ["blas", "ffmpeg", "climate_pca"];
-
-static NULL: null::Null = null::Null;
-static MONTE_CARLO: monte_carlo::MonteCarlo = monte_carlo::MonteCarlo;
-static CAT_MODEL: cat_model::CatModel = cat_model::CatModel;
+/// Every family, the simplest first.
+static FAMILIES: [&dyn Family; 6] = [
+    &null::Null,
+    &monte_carlo::MonteCarlo,
+    &blas::Blas,
+    &ffmpeg::Ffmpeg,
+    &climate_pca::ClimatePca,
+    &cat_model::CatModel,
+];
 
 /// Every family of this build.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Registry;
 
 impl Registry {
-    /// The fault for a `kind` that [`Families::newest`] does not know: `not-yet` or `unknown-kind`, at `/kind`.
+    /// The fault for a `kind` that [`Families::newest`] does not know: `unknown-kind`, at `/kind`.
     pub fn unknown_kind(kind: &str) -> SpecFault {
         let known = Registry.kinds();
         let pointer = String::from("/kind");
-        if KINDS_NOT_YET.contains(&kind) {
-            let detail = format!("kind `{kind}` is part of the contract, but this version does not run it yet");
-            let fix = Some(format!("use one of: {}", known.join(", ")));
-            return SpecFault { pointer, code: "not-yet", detail, fix };
-        }
         let detail = format!("there is no kind `{}`", faults::shown(kind));
-        let all: Vec<&str> = known.iter().chain(&KINDS_NOT_YET).copied().collect();
-        let fix = Some(match faults::nearest(kind, &all) {
+        let fix = Some(match faults::nearest(kind, &known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("use one of: {}", known.join(", ")),
         });
@@ -53,8 +54,7 @@ impl Registry {
 
 impl Families for Registry {
     fn newest(&self, kind: &str) -> Option<&dyn Family> {
-        let families: [&'static dyn Family; 3] = [&NULL, &MONTE_CARLO, &CAT_MODEL];
-        families.into_iter().find(|f| f.kind() == kind)
+        FAMILIES.into_iter().find(|f| f.kind() == kind)
     }
 
     fn family(&self, kind: &str, version: u16) -> Option<&dyn Family> {
@@ -62,7 +62,7 @@ impl Families for Registry {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        alloc::vec![NULL.kind(), MONTE_CARLO.kind(), CAT_MODEL.kind()]
+        FAMILIES.iter().map(|family| family.kind()).collect()
     }
 }
 
@@ -81,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_kind_is_told_from_one_that_is_not_built_yet() {
-        assert_eq!(Registry::unknown_kind("blas").code, "not-yet");
+    fn an_unknown_kind_is_told_the_nearest_one() {
         let fault = Registry::unknown_kind("monte_carl");
         assert_eq!((fault.code, fault.fix.as_deref()), ("unknown-kind", Some("did you mean `monte_carlo`?")));
+        assert_eq!(Registry.kinds(), ["null", "monte_carlo", "blas", "ffmpeg", "climate_pca", "cat_model"]);
     }
 }

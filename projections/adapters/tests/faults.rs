@@ -142,10 +142,7 @@ fn edges_and_quantiles_are_checked() {
 }
 
 #[test]
-fn models_are_known_not_yet_built_or_unknown() {
-    for model in ["integral", "expr", "heston", "portfolio_var", "bootstrap"] {
-        fault("european", "/model", json!(model), "not-yet");
-    }
+fn models_are_known_or_unknown() {
     fault("european", "/model", json!("wasm"), "unknown-model");
     assert_eq!(fault("european", "/model", json!("europaen"), "unknown-model"), "did you mean `european`?");
 }

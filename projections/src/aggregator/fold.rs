@@ -133,6 +133,7 @@ impl World {
                 attempt: e.attempt,
                 shards: e.shards.clone(),
                 reason: RequeueReason::Refused,
+                code: None,
                 ended: index,
             });
         }
@@ -233,16 +234,21 @@ impl World {
                 continue;
             }
             let job = self.jobs.jobs.get_mut(&lease.job).expect("checked above");
-            let (submitted, plan) = (&job.submitted, &job.stages.last().expect("its shards were planned").plan_body);
+            let submitted = &job.submitted;
+            // Stages follow one another: what is closed now belongs to the last one.
+            let number = job.stages.len() - 1;
+            let stage = &job.stages[number];
             let family =
                 families.family(&submitted.kind, submitted.family_version).expect("admitted under this family");
-            let mid = self.aggregator.mids.get_mut(&lease.job).expect("an open job has a mid-state");
-            let mid = mid.live_mut(|bytes| family.thaw(&submitted.spec, plan, bytes));
-            let mut shards = group.iter().map(|(lease, _)| lease.shard);
+            let mid = self.aggregator.mids.get_mut(&(lease.job, number as u16)).expect("an open job has a mid-state");
+            let mid = mid.live_mut(|bytes| family.thaw(&submitted.spec, &stage.plan_body, bytes));
+            let mut shards = group.iter().map(|(lease, _)| stage.local(lease.shard));
             mid.fold_many(&mut shards, inline.as_deref().unwrap_or_default());
             job.closed_count += group.len() as u64;
             if job.is_complete() {
-                job.state = JobState::Reducing;
+                if stage.last {
+                    job.state = JobState::Reducing;
+                }
                 self.jobs.effects_due.insert(lease.job, ());
             }
         }

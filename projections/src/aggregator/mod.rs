@@ -47,8 +47,8 @@ pub struct Pending {
 pub struct Aggregator {
     /// Everything received and not yet sealed.
     pub pending: Windows,
-    /// Mid-states of open jobs.
-    pub mids: CowMap<JobId, Mid>,
+    /// Mid-states of the stages of open jobs.
+    pub mids: CowMap<(JobId, u16), Mid>,
 }
 
 impl Aggregator {

@@ -46,6 +46,18 @@ fn runs_on(required: &str, offered: &str) -> bool {
 }
 
 impl World {
+    /// The agents with a session whose class matches.
+    pub fn agents_for<'w>(&'w self, required: &'w Requirements) -> impl Iterator<Item = &'w Agent> + 'w {
+        let fits = |class: u32| self.scheduler.classes.get(class as usize).is_some_and(|c| matches(c, required));
+        let live = self.agents.sessions.iter().filter_map(|((_, agent), ())| self.agents.agents.get(agent));
+        live.map(|agent| &**agent).filter(move |agent| fits(agent.class()))
+    }
+
+    /// Their slots: what a planner is told.
+    pub fn slots_for(&self, required: &Requirements) -> u32 {
+        self.agents_for(required).filter_map(|a| a.session).fold(0, |sum, s| sum.saturating_add(s.slots))
+    }
+
     /// Classes that match a shape, and whether their agents' memory must be looked at.
     fn classes_for(&self, shape: u32) -> impl Iterator<Item = u32> + '_ {
         let required = &self.scheduler.shapes[shape as usize];

@@ -6,6 +6,9 @@ use crate::jobs::Failure;
 use crate::world::World;
 use forge_event::*;
 
+/// Bound of the mid-states of one project's open jobs: they are in every replica and every snapshot. Units: bytes.
+const MID_BYTES_MAX: u64 = 256 << 20;
+
 impl Deciding<'_> {
     /// Jobs whose result document came in this turn.
     pub(super) fn successes(&mut self) {
@@ -97,14 +100,17 @@ impl Deciding<'_> {
     fn admit_or_fail(&mut self, id: JobId) {
         match self.world.cost(id) {
             Ok(cost) => self.admit(id, cost),
-            Err(failure) if self.world.job(id).submitted.allow_wait && failure.code == Failure::QUOTA => {}
+            Err(failure) if self.world.job(id).submitted.allow_wait && failure.code != Failure::NO_PRICE => {}
             Err(failure) => self.fail(id, failure),
         }
     }
 
     fn admit(&mut self, job: JobId, cost: Credits) {
+        let first = self.world.job(job).hold.is_none();
         self.push(CreditHeld { job, amount: cost });
-        self.push(JobAdmitted { job, max_cost: cost });
+        if first {
+            self.push(JobAdmitted { job, max_cost: cost });
+        }
     }
 }
 
@@ -133,12 +139,25 @@ impl World {
             let detail = alloc::format!("no price is set for kind {}", job.submitted.kind);
             return Err(Failure { code: Failure::NO_PRICE.into(), detail });
         };
-        let cost = Credits(rate.of(u128::from(job.shard_count)));
+        // Each stage is held for when it is planned.
+        let stage = job.stages.last().expect("only a planned job has a cost");
+        let cost = Credits(rate.of(u128::from(stage.shards.count())));
+        let held = job.hold.map_or(0, |hold| hold.amount.0);
         let project = self.projects.projects.get(&job.project()).expect("a job's project exists");
         let available = self.accounting.balance(Account::ProjectAvailable(job.project()));
         let available = Credits(u128::try_from(available).unwrap_or(0));
-        if let Some(max) = job.submitted.limits.max_credits.filter(|max| cost > *max) {
-            return Err(refuse(alloc::format!("the plan may cost {cost} credits; limits.max_credits is {max}")));
+        let whole = Credits(held + cost.0);
+        if let Some(max) = job.submitted.limits.max_credits.filter(|max| whole > *max) {
+            return Err(refuse(alloc::format!("the plan may cost {whole} credits; limits.max_credits is {max}")));
+        }
+        if project.mid_bytes + stage.mid_bytes > MID_BYTES_MAX {
+            let detail = alloc::format!(
+                "the job may keep {} bytes between its results; open jobs of project {} may keep {}, the budget is {MID_BYTES_MAX}",
+                stage.mid_bytes,
+                job.project(),
+                project.mid_bytes
+            );
+            return Err(Failure { code: Failure::MID_BUDGET.into(), detail });
         }
         if cost > available {
             return Err(refuse(alloc::format!(

@@ -5,11 +5,14 @@ use crate::aggregator::Pending;
 use crate::jobs::Failure;
 use crate::scratch::{Limbo, Unpaid};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use forge_event::*;
 
 /// Attempts a shard gets unless the job says otherwise.
 const ATTEMPTS_MAX: u16 = 5;
+/// Attempts after which a code that its family calls final ends the job: one agent alone cannot.
+const FINAL_ATTEMPTS: u16 = 2;
 /// Requeued shards a job may have on record at once.
 const EXCEPTIONS_MAX: u64 = 65_536;
 
@@ -88,13 +91,13 @@ impl Deciding<'_> {
                 self.world.turn.limbo.pop_front();
                 continue;
             }
-            let Limbo { job, shards, reason, attempt, .. } = limbo;
-            self.requeue(ShardRequeued { job, shards, reason, attempt });
+            let Limbo { job, shards, reason, attempt, code, .. } = limbo;
+            self.requeue(ShardRequeued { job, shards, reason, attempt }, code);
         }
     }
 
     /// Gives shards back to the queue, and fails their job if that happened too often.
-    pub(super) fn requeue(&mut self, requeued: ShardRequeued) {
+    pub(super) fn requeue(&mut self, requeued: ShardRequeued, code: Option<String>) {
         let ShardRequeued { job, ref shards, reason, attempt } = requeued;
         let attempts_max = self.world.job(job).submitted.limits.max_attempts.unwrap_or(ATTEMPTS_MAX);
         let first = shards.0.first().map_or(0, |r| r.first);
@@ -102,7 +105,10 @@ impl Deciding<'_> {
         let exceptions = self.world.scheduler.work.get(&job).map_or(0, |w| w.retries.len());
         // An agent that went away, or did not sign, says nothing about the shard.
         let blame = !matches!(reason, RequeueReason::Revoked | RequeueReason::Voided);
-        if (blame && attempt >= attempts_max) || attempt >= AttemptNumber::MAX - 1 {
+        if let Some(code) = code.filter(|code| attempt >= FINAL_ATTEMPTS && self.is_final(job, code)) {
+            let detail = alloc::format!("shard {job}.{first} ended with {code} {attempt} times: the input is at fault");
+            self.fail(job, Failure { code, detail });
+        } else if (blame && attempt >= attempts_max) || attempt >= AttemptNumber::MAX - 1 {
             let reason = reason.name();
             let detail =
                 alloc::format!("shard {job}.{first} ended without a result {attempt} times, the last one {reason}");
@@ -111,6 +117,11 @@ impl Deciding<'_> {
             let detail = alloc::format!("{exceptions} shards had to be requeued; the limit is {EXCEPTIONS_MAX}");
             self.fail(job, Failure { code: Failure::EXCEPTIONS.into(), detail });
         }
+    }
+
+    fn is_final(&self, job: JobId, code: &str) -> bool {
+        let submitted = &self.world.job(job).submitted;
+        self.families.family(&submitted.kind, submitted.family_version).is_some_and(|family| family.is_final(code))
     }
 
     /// Accrues pay for the results accepted in this turn, those of one job or all: one a (job, provider, rate).

@@ -55,7 +55,7 @@ impl Deciding<'_> {
         for ((job, attempt), shards) in groups {
             if self.world.job(job).ended.is_none() {
                 let shards = Runs::ascending(shards.keys().copied());
-                self.requeue(ShardRequeued { job, shards, reason: RequeueReason::Voided, attempt });
+                self.requeue(ShardRequeued { job, shards, reason: RequeueReason::Voided, attempt }, None);
             }
             let mut by_accrual: BTreeMap<TransferId, Runs> = BTreeMap::new();
             for (shard, accrual) in shards {

@@ -68,6 +68,7 @@ pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>, world: &
             .raw("try", e.try_number)
             .raw("shards", format!("[{},{}]", e.shards.first, e.shards.last))
             .raw("segments", e.segments)
+            .raw("last", e.last)
             .plain("plan", Digest::of(&e.plan_body))
             .plain("plan_body", hex(&e.plan_body)),
         Event::EffectStarted(e) => o.plain("effect", e.effect).raw("try", e.try_number).plain("node", e.node),
@@ -90,10 +91,12 @@ pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>, world: &
             .raw("version", e.version)
             .plain("digest", e.digest)
             .raw("bytes", e.bytes)
-            .plain_or_null("document", e.document.as_deref().map(hex)),
+            .plain_or_null("document", e.document.as_deref().map(hex))
+            .raw("outputs", plains(&e.outputs)),
         Event::CreditsIssued(e) => {
             entries(o.plain("amount", e.amount).text("reference", &e.reference), event, meta, world)
         }
+        Event::BlobRecorded(e) => o.plain("digest", e.digest).raw("bytes", e.bytes).plain_or_null("job", e.job),
         _ => unreachable!("asked only for facts"),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Failure, Hold, Job, JobResult, JobState, Running, Stage};
 use crate::aggregator::Mid;
-use crate::family::Families;
+use crate::family::{Families, Plan};
 use crate::scheduler::{Fresh, Work};
 use crate::scratch::Doom;
 use crate::world::{Meta, World};
@@ -62,6 +62,14 @@ impl World {
 
     pub(crate) fn stage_planned(&mut self, index: EventIndex, e: &StagePlanned, families: &dyn Families) -> Meta {
         let project = self.touch(e.job, index);
+        let submitted = self.job(e.job).submitted.clone();
+        let family = families
+            .family(&submitted.kind, submitted.family_version)
+            .expect("a job is admitted only under a family this program knows");
+        let plan =
+            Plan { shard_count: e.shards.count(), segments: e.segments, body: e.plan_body.clone(), last: e.last };
+        let mid_bytes = family.mid_bytes_max(&submitted.spec, &plan);
+        let mid = Mid::new(family.mid_state(&submitted.spec, &e.plan_body));
         let job = self.job_mut(e.job);
         job.running = None;
         job.shard_count += e.shards.count();
@@ -70,13 +78,10 @@ impl World {
             segments: e.segments,
             plan_body: e.plan_body.clone().into(),
             planned: index,
+            last: e.last,
+            mid_bytes,
         });
-        let submitted = job.submitted.clone();
-        let mid = families
-            .family(&submitted.kind, submitted.family_version)
-            .map(|f| Mid::new(f.mid_state(&submitted.spec, &e.plan_body)))
-            .expect("a job is admitted only under a family this program knows");
-        self.aggregator.mids.insert(e.job, mid);
+        self.aggregator.mids.insert((e.job, e.stage), mid);
         self.jobs.effects_due.remove(&e.job);
         self.jobs.waiting_for_credits.insert((project, e.job), ());
         // It may stand before those that were first so far.
@@ -113,17 +118,36 @@ impl World {
         let project = self.touch(e.job, index);
         let (prices, rate) = self.price_of(e.job).expect("a job is held for only under a price");
         let job = self.job_mut(e.job);
-        let planned = job.stages.last().map(|s| s.planned).expect("only a planned job is held for");
-        job.hold = Some(Hold { transfer: TransferId::born_at(index), amount: e.amount, admitted: index, prices, rate });
+        let stage = job.stages.last().expect("only a planned job is held for");
+        let (planned, shards, mid_bytes) = (stage.planned, stage.shards, stage.mid_bytes);
+        let before = job.hold;
+        let first = Hold { transfer: TransferId::born_at(index), amount: Credits(0), admitted: index, prices, rate };
+        let hold = job.hold.get_or_insert(first);
+        hold.amount.0 += e.amount.0;
+        if let Some(project) = self.projects.projects.get_mut(&project) {
+            project.mid_bytes += mid_bytes;
+        }
         let mut meta = Meta::of(project).because(planned);
         meta.entries = self.post_of(event);
+        if before.is_some() {
+            // A later stage of an admitted job: what it lacked was this hold.
+            self.jobs.waiting_for_credits.remove(&(project, e.job));
+            let work = self.scheduler.work.get_mut(&e.job).expect("an admitted job has work until it ends");
+            work.fresh.push(Fresh { next: shards.first, last: shards.last, origin: planned });
+            self.enqueue(e.job);
+            self.review_waiting(project);
+            return meta;
+        }
         // The job itself still waits until job.admitted follows; whether others can be paid is settled then.
         self.jobs.payable.remove(&project);
         meta
     }
 
-    /// The prices' version and the rate that a job of this kind is admitted under now.
+    /// The prices' version and the rate that a job is or would now be admitted under.
     pub(crate) fn price_of(&self, job: JobId) -> Option<(u32, Rate)> {
+        if let Some(hold) = self.job(job).hold {
+            return Some((hold.prices, hold.rate));
+        }
         let kind = &self.job(job).submitted.kind;
         let prices = self.cluster.prices()?;
         let rate = prices.prices.iter().find(|(k, _)| k == kind).map(|(_, rate)| *rate)?;
@@ -142,6 +166,7 @@ impl World {
             reduced: index,
         });
         self.jobs.effects_due.remove(&e.job);
+        e.outputs.iter().for_each(|digest| self.keep_blob(project, *digest));
         self.turn.reduced.push(e.job);
         Meta::of(project)
     }
@@ -167,10 +192,11 @@ impl World {
         }
         match e.code.as_str() {
             Failure::DEADLINE => born,
-            Failure::ATTEMPTS | Failure::EXCEPTIONS => {
-                self.turn.requeued.filter(|(job, _)| *job == e.job).map_or(born, |(_, ended)| ended)
+            Failure::QUOTA | Failure::NO_PRICE | Failure::MID_BUDGET => {
+                self.job(e.job).stages.last().map_or(born, |stage| stage.planned)
             }
-            _ => self.job(e.job).stages.last().map_or(born, |stage| stage.planned),
+            // Too many attempts, or a code that the family calls final.
+            _ => self.turn.requeued.filter(|(job, _)| *job == e.job).map_or(born, |(_, ended)| ended),
         }
     }
 
@@ -185,6 +211,7 @@ impl World {
     /// The job is over: nothing of it is pending any more, live leases are closed by `decide`.
     fn end_job(&mut self, id: JobId, index: EventIndex, state: JobState) -> ProjectId {
         let project = self.touch(id, index);
+        let waits = self.jobs.waiting_for_credits.contains(&(project, id));
         let job = self.job_mut(id);
         job.state = state;
         job.ended = Some(index);
@@ -193,13 +220,24 @@ impl World {
             job.result = None;
         }
         let live = job.in_flight_count > 0;
+        let held = if job.hold.is_some() { job.stages.as_slice() } else { &[] };
+        // A stage that waits for its own hold was not charged.
+        let charged = held.len() - usize::from(waits && !held.is_empty());
+        let mid_bytes: u64 = held[..charged].iter().map(|stage| stage.mid_bytes).sum();
+        let stages = job.stages.len() as u16;
         let deadline = job.submitted.limits.deadline_ms.map(|ms| job.created_at.after(DurationMs(ms)));
         if let Some(deadline) = deadline {
             self.jobs.deadlines.remove(&(deadline, id));
         }
         self.jobs.effects_due.remove(&id);
         let waited = self.jobs.waiting_for_credits.remove(&(project, id)).is_some();
-        self.aggregator.mids.remove(&id);
+        for stage in 0..stages {
+            self.aggregator.mids.remove(&(id, stage));
+        }
+        if let Some(project) = self.projects.projects.get_mut(&project) {
+            project.mid_bytes -= mid_bytes;
+        }
+        self.drop_blobs_of(id, project);
         self.drop_work(id);
         if waited {
             self.review_waiting(project);

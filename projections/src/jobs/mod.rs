@@ -46,6 +46,17 @@ pub struct Stage {
     pub segments: u16,
     pub plan_body: Arc<[u8]>,
     pub planned: EventIndex,
+    /// No stage follows.
+    pub last: bool,
+    /// Bound of its mid-state. Units: bytes.
+    pub mid_bytes: u64,
+}
+
+impl Stage {
+    /// The number of a shard within the stage, from 0.
+    pub fn local(&self, shard: ShardIndex) -> ShardIndex {
+        shard - self.shards.first
+    }
 }
 
 /// The job's hold.
@@ -96,6 +107,7 @@ impl Failure {
     pub const QUOTA: &str = "quota-exceeded";
     pub const NO_PRICE: &str = "no-price";
     pub const CRASHED: &str = "effect-crashed";
+    pub const MID_BUDGET: &str = "mid-state-budget-exceeded";
 }
 
 #[derive(Clone, Serialize, Deserialize, Debug)]
@@ -134,9 +146,20 @@ impl Job {
         self.submitted.project
     }
 
-    /// All shards planned and all of them closed.
+    /// Every shard planned so far is closed.
     pub fn is_complete(&self) -> bool {
         self.hold.is_some() && self.closed_count == self.shard_count
+    }
+
+    /// The stage that a shard belongs to.
+    pub fn stage_of(&self, shard: ShardIndex) -> Option<&Stage> {
+        let at = self.stages.partition_point(|s| s.shards.last < shard);
+        self.stages.get(at)
+    }
+
+    /// Whether a further stage follows the ones planned.
+    pub fn goes_on(&self) -> bool {
+        self.stages.last().is_none_or(|stage| !stage.last)
     }
 }
 

@@ -1,4 +1,8 @@
-//! Projects, their keys and what they asked before; providers and enrolments.
+//! Projects, their keys, blobs and what they asked before; providers and enrolments.
+
+mod blobs;
+
+pub use blobs::{BLOB_BYTES_MAX, BLOB_COUNT_MAX, Blob, Blobs};
 
 use crate::cow::{CowMap, digest_of};
 use alloc::string::String;
@@ -26,6 +30,11 @@ pub struct Project {
     /// In escrow now. Units: micro-credits.
     pub escrow: u128,
     pub remembered_count: u64,
+    /// Of its recorded blobs. Units: bytes.
+    pub blob_bytes: u64,
+    pub blob_count: u64,
+    /// Bound of the mid-states of its open jobs. Units: bytes.
+    pub mid_bytes: u64,
 }
 
 #[derive(Clone, Serialize, Deserialize, Debug)]
@@ -84,6 +93,7 @@ pub struct Projects {
     /// By project (`p0`: cluster keys) and key digest.
     pub remembered: CowMap<(ProjectId, Digest), Remembered>,
     pub(crate) remembered_until: CowMap<(Timestamp, ProjectId, Digest), ()>,
+    pub blobs: Blobs,
 }
 
 impl Projects {
@@ -139,6 +149,7 @@ impl Projects {
             self.enrolment_tokens.root(),
             self.remembered.root(),
             self.remembered_until.root(),
+            self.blobs.root(),
         ])
     }
 }

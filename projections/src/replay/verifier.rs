@@ -204,12 +204,13 @@ impl<'a> Verifier<'a> {
         let job = self.report.world.job(e.job);
         let submitted = &job.submitted;
         let family = self.families.family(&submitted.kind, submitted.family_version);
-        let (Some(family), Some(stage)) = (family, job.stages.last()) else { return Ok(()) };
+        let stage = e.shards.0.first().and_then(|run| job.stage_of(run.first));
+        let (Some(family), Some(stage)) = (family, stage) else { return Ok(()) };
         let mut shards = e.shards.iter();
         for run in &e.results {
             for shard in shards.by_ref().take(run.count as usize) {
                 let Some(bytes) = &run.inline else { continue };
-                let bits = family.check_result(&submitted.spec, &stage.plan_body, shard, bytes);
+                let bits = family.check_result(&submitted.spec, &stage.plan_body, stage.local(shard), bytes);
                 if bits != e.checks.bits {
                     let detail = alloc::format!(
                         "the checks of {}.{shard} give {bits:#x}, recorded is {:#x}",
@@ -229,7 +230,7 @@ impl<'a> Verifier<'a> {
         let submitted = &job.submitted;
         let family = self.families.family(&submitted.kind, submitted.family_version);
         let (Some(family), Some(stage)) = (family, job.stages.last()) else { return Ok(()) };
-        let mid = self.report.world.aggregator.mids.get(&e.job);
+        let mid = self.report.world.aggregator.mids.get(&(e.job, job.stages.len() as u16 - 1));
         let live = mid.and_then(|mid| mid.to_live(|bytes| family.thaw(&submitted.spec, &stage.plan_body, bytes)));
         // A document of which parts lie in blobs does not follow from the log alone.
         let Some(document) = live.and_then(|mid| mid.finish()) else { return Ok(()) };

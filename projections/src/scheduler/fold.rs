@@ -184,7 +184,8 @@ impl World {
         self.rank(agent);
         if self.job(job).ended.is_none() {
             self.job_mut(job).failed_attempt_count += count;
-            self.turn.limbo.push_back(Limbo { job, agent, attempt, shards: shards.clone(), reason, ended: index });
+            let shards = shards.clone();
+            self.turn.limbo.push_back(Limbo { job, agent, attempt, shards, reason, code: None, ended: index });
         }
         assigned
     }
@@ -215,6 +216,9 @@ impl World {
     pub(crate) fn shard_reported_failed(&mut self, index: EventIndex, e: &ShardReportedFailed) -> Meta {
         let project = self.touch(e.job, index);
         self.lapse(index, (e.job, e.agent, e.attempt, &e.shards), RequeueReason::Failed, Agent::learn_failure);
+        if let Some(limbo) = self.turn.limbo.back_mut().filter(|limbo| limbo.ended == index) {
+            limbo.code = Some(e.code.clone());
+        }
         Meta::of(project)
     }
 

@@ -51,12 +51,24 @@ impl Family for Fake {
         };
         let shards = spec.get("shards").and_then(serde_json::Value::as_u64).filter(|n| *n > 0 && *n <= 1 << 32);
         let shards = shards.ok_or_else(|| vec![fault()])?;
-        Ok(CheckedSpec { spec: format!("{{\"shards\":{shards}}}").into_bytes(), inputs: Vec::new() })
+        let stages = spec.get("stages").and_then(serde_json::Value::as_u64).unwrap_or(1);
+        let more = if stages > 1 { format!(",\"stages\":{stages}") } else { String::new() };
+        Ok(CheckedSpec { spec: format!("{{\"shards\":{shards}{more}}}").into_bytes(), inputs: Vec::new() })
     }
 
     fn plan(&self, past: &Past<'_>, _: PlanHints, _: &dyn Blobs) -> Result<Plan, Fault> {
         let spec: serde_json::Value = serde_json::from_slice(past.spec).unwrap();
-        Ok(Plan { shard_count: spec["shards"].as_u64().unwrap(), segments: 1, body: vec![7], last: true })
+        let last = past.stages.len() as u64 + 1 >= spec["stages"].as_u64().unwrap_or(1);
+        // Each stage has a shard less than the one before: what follows depends on what is done.
+        let shards = spec["shards"].as_u64().unwrap() - past.stages.len() as u64;
+        for stage in past.stages {
+            assert_eq!(stage.mid.encode()[..8], stage.shard_count.to_le_bytes(), "all of an earlier stage is folded");
+        }
+        Ok(Plan { shard_count: shards.max(1), segments: 1, body: vec![7], last })
+    }
+
+    fn is_final(&self, code: &str) -> bool {
+        code == "bad-input"
     }
 
     fn payload(&self, _: &[u8], _: &[u8], _: ShardIndex) -> Vec<u8> {

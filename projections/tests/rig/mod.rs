@@ -9,7 +9,7 @@ use forge_event::archive::{Header, Trailer, encode_header, encode_trailer};
 use forge_event::*;
 use forge_projections::decide::POLICY;
 use forge_projections::export::{Exported, Exporter};
-use forge_projections::family::{Family, NoBlobs, Past, PlanHints};
+use forge_projections::family::{DoneStage, Family, MidState, NoBlobs, Past, PlanHints};
 use forge_projections::{Meta, Observer, Rejection, World};
 
 /// When the rig's log begins.
@@ -266,24 +266,42 @@ impl Hub {
         let job = self.leader.jobs.jobs.get(&effect.job()).expect("an effect's job exists");
         match effect {
             EffectId::Plan { job: id, stage } => {
-                let plan = FAMILIES
-                    .plan(&Past::new(&job.submitted.spec), PlanHints::default(), &NoBlobs)
-                    .expect("this family plans without blobs");
-                let last = (plan.shard_count - 1) as u32;
-                let shards = Run { first: 0, last };
-                StagePlanned { job: id, stage, try_number, shards, segments: 1, plan_body: plan.body }.into()
+                let mids: Vec<_> = (0..stage).map(|done| self.mid(id, done)).collect();
+                let done: Vec<_> = job
+                    .stages
+                    .iter()
+                    .zip(&mids)
+                    .map(|(s, mid)| DoneStage { plan: &s.plan_body, shard_count: s.shards.count(), mid: mid.as_ref() })
+                    .collect();
+                let past = Past { spec: &job.submitted.spec, stages: &done };
+                let plan =
+                    FAMILIES.plan(&past, PlanHints::default(), &NoBlobs).expect("this family plans without blobs");
+                let first = job.shard_count as u32;
+                let shards = Run { first, last: first + (plan.shard_count - 1) as u32 };
+                StagePlanned { job: id, stage, try_number, shards, segments: 1, last: plan.last, plan_body: plan.body }
+                    .into()
             }
             EffectId::Reduce { job: id, version } => {
-                let mid = self.leader.aggregator.mids.get(&id).expect("an open job has a mid-state");
-                let document = mid
-                    .to_live(|bytes| FAMILIES.thaw(&[], &[], bytes))
-                    .expect("it thaws")
-                    .finish()
-                    .expect("a document");
+                let last = job.stages.len() as u16 - 1;
+                let document = self.mid(id, last).finish().expect("a document");
                 let (digest, bytes) = (Digest::of(&document), document.len() as u64);
-                JobReduced { job: id, version, try_number, digest, bytes, document: Some(document) }.into()
+                JobReduced {
+                    job: id,
+                    version,
+                    try_number,
+                    digest,
+                    bytes,
+                    document: Some(document),
+                    outputs: Vec::new(),
+                }
+                .into()
             }
         }
+    }
+
+    fn mid(&self, job: JobId, stage: u16) -> Box<dyn MidState> {
+        let mid = self.leader.aggregator.mids.get(&(job, stage)).expect("an open job has a mid-state for each stage");
+        mid.to_live(|bytes| FAMILIES.thaw(&[], &[], bytes)).expect("it thaws")
     }
 
     /// Runs the effect that is due, in two turns.

@@ -153,6 +153,9 @@ impl Player {
     fn submit(&mut self, words: &Words<'_>) -> Fact {
         let project = self.projects[words.options.get("project").copied().unwrap_or("default")];
         let mut job = Hub::submission(project, words.number("shards", 1));
+        if let Some(stages) = words.options.get("stages") {
+            job.spec = format!("{{\"shards\":{},\"stages\":{stages}}}", words.number("shards", 1)).into_bytes();
+        }
         job.priority = words.number("priority", 5) as u8;
         job.allow_wait = words.flag("wait");
         job.limits.max_credits = words.options.get("max").map(|m| credits(m));

@@ -11,9 +11,9 @@ use forge_adapters::Registry;
 use forge_event::*;
 use forge_hub::Clock;
 use forge_hub::genesis::{self, Genesis};
-use forge_projections::family::{NoBlobs, Past, PlanHints};
 use forge_projections::World;
 use forge_projections::decide::POLICY;
+use forge_projections::family::{NoBlobs, Past, PlanHints};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -304,7 +304,15 @@ impl Hub {
             .plan(&Past::new(&submitted.spec), PlanHints::default(), &NoBlobs)
             .expect("this family plans without blobs");
         let shards = Run { first: 0, last: (plan.shard_count - 1) as u32 };
-        let planned = StagePlanned { job, stage: 0, try_number, shards, segments: plan.segments, plan_body: plan.body };
+        let planned = StagePlanned {
+            job,
+            stage: 0,
+            try_number,
+            shards,
+            segments: plan.segments,
+            last: plan.last,
+            plan_body: plan.body,
+        };
         self.turn(vec![planned.into()])?;
         Ok(())
     }

@@ -1,10 +1,16 @@
-//! What runs shards: one file a family, bytes in, bytes out.
+//! What runs shards: bytes in, bytes out, blobs through the host. Families without a file here have their kernel,
+//! pure, beside their checks in `forge-adapters`.
 //!
-//! An executor is a plain blocking function. It calls `progress(cells done)` every few milliseconds and stops
-//! when that says `false`. Shards are short and exact, so none has checkpoints: a shard that is lost runs again.
+//! An executor is a plain blocking function. It calls [`Host::progress`] every few milliseconds and stops when that
+//! fails. Shards are short and exact, so none has checkpoints: a shard that is lost runs again.
 
-pub mod monte_carlo;
+pub mod ffmpeg;
 pub mod null;
+
+use forge_adapters::host::{Host, Stop};
+
+/// What this build runs.
+pub const KINDS: [&str; 6] = ["null", "monte_carlo", "blas", "ffmpeg", "climate_pca", "cat_model"];
 
 /// Why a shard has no result.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -24,12 +30,16 @@ impl ExecError {
     /// The payload is not one that this executor reads.
     pub const BAD_PAYLOAD: &'static str = "bad-payload";
 
-    fn cancelled(cells_done: u64) -> Self {
-        ExecError { code: Self::CANCELLED, detail: format!("stopped after {cells_done} cells") }
-    }
-
-    fn bad_payload(kind: &str) -> Self {
-        ExecError { code: Self::BAD_PAYLOAD, detail: format!("not a payload of {kind} in a version this agent runs") }
+    /// What became of a kernel of this kind.
+    pub fn of(kind: &str, stop: Stop) -> Self {
+        match stop {
+            Stop::Cancelled => ExecError { code: Self::CANCELLED, detail: "stopped".into() },
+            Stop::BadPayload => {
+                let detail = format!("not a payload of {kind} in a version this agent runs");
+                ExecError { code: Self::BAD_PAYLOAD, detail }
+            }
+            Stop::Failed { code, detail } => ExecError { code, detail },
+        }
     }
 }
 
@@ -37,31 +47,97 @@ impl ExecError {
 ///
 /// # Errors
 /// [`ExecError`]: an unknown kind or version, a payload that does not read, or a stop.
-pub fn run(
-    kind: &str,
-    version: u16,
-    payload: &[u8],
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<Vec<u8>, ExecError> {
-    match (kind, version) {
-        ("null", 1) => null::run(payload, progress),
-        ("monte_carlo", 1) => monte_carlo::run(payload, progress),
+pub fn run(kind: &str, version: u16, payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, ExecError> {
+    let run = match (kind, version) {
+        ("null", 1) => null::run,
+        ("monte_carlo", 1) => forge_adapters::monte_carlo::kernel::run_hosted,
+        ("blas", 1) => blas::run,
+        ("ffmpeg", 1) => ffmpeg::run,
+        ("climate_pca", 1) => forge_adapters::climate_pca::kernel::run,
+        ("cat_model", 1) => forge_adapters::cat_model::kernel::run,
         _ => {
             let detail = format!("no executor for {kind} version {version}");
-            Err(ExecError { code: ExecError::UNKNOWN_KIND, detail })
+            return Err(ExecError { code: ExecError::UNKNOWN_KIND, detail });
         }
-    }
+    };
+    run(payload, host).map_err(|stop| ExecError::of(kind, stop))
+}
+
+/// `blas`: the family's kernel with this machine's widest instructions.
+mod blas {
+    pub use forge_adapters::blas::kernel::run;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forge_adapters::Registry;
+    use forge_adapters::host::Bare;
+    use forge_event::Digest;
+    use forge_projections::family::{Families, NoBlobs, Past, PlanHints};
 
     #[test]
     fn an_unknown_kind_or_version_is_an_error() {
-        for (kind, version) in [("blas", 1), ("null", 2)] {
-            let error = run(kind, version, b"", &mut |_| true).expect_err("nothing runs it");
+        for (kind, version) in [("wasm", 1), ("null", 2)] {
+            let error = run(kind, version, b"", &mut Bare).expect_err("nothing runs it");
             assert_eq!(error.code, ExecError::UNKNOWN_KIND);
+        }
+    }
+
+    /// Says how far it is, and stops at a given point.
+    struct Watched {
+        seen: Vec<u64>,
+        stop_at: usize,
+    }
+
+    impl Host for Watched {
+        fn progress(&mut self, cells: u64) -> Result<(), Stop> {
+            self.seen.push(cells);
+            if self.seen.len() > self.stop_at { Err(Stop::Cancelled) } else { Ok(()) }
+        }
+
+        fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
+            Bare.blob_bytes(digest)
+        }
+
+        fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
+            Bare.read(digest, first, buffer)
+        }
+
+        fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
+            Bare.put(bytes)
+        }
+    }
+
+    fn samples(samples: u64) -> Vec<u8> {
+        let family = Registry.newest("monte_carlo").expect("the family is built in");
+        let spec = serde_json::json!({"model": "pi", "samples": samples, "seed": 1});
+        let spec = family.check_spec(&spec, None).expect("the spec has no fault").spec;
+        let hints = PlanHints { shard_cells: Some(samples), slots: 1 };
+        let plan = family.plan(&Past::new(&spec), hints, &NoBlobs).expect("this family plans without blobs");
+        family.payload(&spec, &plan.body, 0)
+    }
+
+    #[test]
+    fn progress_rises_to_the_whole() {
+        let mut host = Watched { seen: vec![], stop_at: usize::MAX };
+        assert!(run("monte_carlo", 1, &samples(400_000), &mut host).is_ok());
+        assert!(host.seen.is_sorted() && host.seen.len() > 1);
+        assert_eq!(host.seen.last(), Some(&400_000));
+    }
+
+    #[test]
+    fn a_run_stops_when_told() {
+        let mut host = Watched { seen: vec![], stop_at: 2 };
+        let error = run("monte_carlo", 1, &samples(1 << 40), &mut host).expect_err("it was stopped");
+        assert_eq!(error.code, ExecError::CANCELLED);
+    }
+
+    #[test]
+    fn other_bytes_are_no_payload() {
+        for kind in KINDS {
+            let error = run(kind, 1, b"what", &mut Bare).expect_err("not a payload");
+            assert_eq!(error.code, ExecError::BAD_PAYLOAD, "{kind}");
         }
     }
 }

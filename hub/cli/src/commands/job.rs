@@ -9,6 +9,7 @@ use crate::output::{self, Format, column, state, text, wide};
 use crate::{ids, watch};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use forge_event::Digest;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,9 +46,12 @@ pub enum Verb {
         timeout: Option<Duration>,
     },
     /// The result: with `-o json` exactly its bytes
+    #[command(
+        after_help = "Examples:\n  forge job result j1842 --save out    out/j1842.json, and a file for each blob it points to, e.g. out/C"
+    )]
     Result {
         id: String,
-        /// Write it to a file in this folder
+        /// Write it, and every blob it points to under its field's name, into this folder
         #[arg(long, value_name = "DIR")]
         save: Option<PathBuf>,
     },
@@ -240,6 +244,31 @@ pub async fn watch(session: &Session, id: &str) -> Done {
     watch::watch(session, &id).await
 }
 
+/// The blobs of a result document, by the name of their field; those of a list are numbered, as in `reconstruction.0`.
+fn pointed_to(value: &Value, path: &mut Vec<String>, found: &mut Vec<(String, Digest)>) {
+    match value {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                path.push(at.to_string());
+                pointed_to(item, path, found);
+                path.pop();
+            }
+        }
+        Value::Object(fields) => {
+            let digest = fields.get("digest").and_then(Value::as_str).and_then(|text| text.parse().ok());
+            if let Some(digest) = digest.filter(|_| fields.contains_key("bytes")) {
+                found.push((path.join("."), digest));
+            }
+            for (name, item) in fields {
+                path.push(name.clone());
+                pointed_to(item, path, found);
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
 async fn result(session: &Session, id: &str, save: Option<PathBuf>) -> Done {
     let id = ids::job(&session.client, id).await?;
     if let Some(folder) = save {
@@ -248,6 +277,13 @@ async fn result(session: &Session, id: &str, save: Option<PathBuf>) -> Done {
         let write = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &answer.bytes));
         write.with_context(|| format!("writing {}", file.display()))?;
         output::out(&format!("{}\n", file.display()));
+        let mut blobs = Vec::new();
+        pointed_to(&answer.json()?, &mut Vec::new(), &mut blobs);
+        for (name, digest) in blobs {
+            let file = folder.join(name);
+            session.client.get_blob(&digest, &file).await?;
+            output::out(&format!("{}\n", file.display()));
+        }
         return Ok(0);
     }
     match session.global.output {

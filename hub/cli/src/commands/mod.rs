@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod bench;
+pub mod blob;
 pub mod cluster;
 pub mod context;
 pub mod job;
@@ -80,6 +81,7 @@ async fn talk(global: Global, command: Command) -> Done {
         Command::Agents(verb) => agents::run(&session, verb).await,
         Command::Project(verb) => project::run(&session, verb).await,
         Command::Provider(verb) => provider::run(&session, verb).await,
+        Command::Blob(verb) => blob::run(&session, verb).await,
         Command::Key(verb) => key::run(&session, verb).await,
         Command::Ledger(verb) => ledger::run(&session, verb).await,
         Command::Context(_)

@@ -139,6 +139,7 @@ pub fn events() -> Vec<Event> {
             try_number: 1,
             shards: Run { first: 0, last: 99_999_999 },
             segments: 1,
+            last: true,
             plan_body: vec![1, 0, 0, 0],
         }
         .into(),
@@ -153,8 +154,16 @@ pub fn events() -> Vec<Event> {
         received().into(),
         ResultsSealed { agent, upto: 307, head: [9; 32], signature: [[1; 32], [2; 32]] }.into(),
         ShardReportedFailed { job, agent, epoch: 4, attempt: 2, shards: runs(), code: "out-of-memory".into() }.into(),
-        JobReduced { job, version: 1, try_number: 1, digest: digest(7), bytes: 2, document: Some(b"{}".to_vec()) }
-            .into(),
+        JobReduced {
+            job,
+            version: 1,
+            try_number: 1,
+            digest: digest(7),
+            bytes: 2,
+            document: Some(b"{}".to_vec()),
+            outputs: vec![digest(8)],
+        }
+        .into(),
         CreditsIssued { project: ProjectId(3), amount: Credits(1_000_000_000), reference: "invoice 7".into() }.into(),
         JobAdmitted { job, max_cost: Credits(12_500_000) }.into(),
         JobSucceeded { job, version: 1, digest: digest(7), bytes: 2, structural: 100, evidence: digest(8) }.into(),
@@ -189,6 +198,7 @@ pub fn events() -> Vec<Event> {
         CreditVoided { job, of: TransferId(900), results: paid(), reason: VoidReason::Unsealed }.into(),
         CreditReleased { job, of: TransferId(890), amount: Credits(0) }.into(),
         StateRooted { upto: EventIndex(65_536), roots: (1..=7).map(digest).collect() }.into(),
+        BlobRecorded { project: ProjectId(3), digest: digest(5), bytes: 1 << 30, job: Some(job) }.into(),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Running a shard, batch by batch. Agents call it; the hub never does.
 
+use super::bootstrap;
 use super::gather::Gather;
 use super::hist::Histogram;
 use super::model::{Evaluator, LANES};
@@ -8,6 +9,7 @@ use super::sketch::DenseSketch;
 use super::tail::Filling;
 use super::tally::{FORMAT, Range, Tally};
 use super::work::ShardWork;
+use crate::host::{Bare, Host, Stop};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -18,6 +20,8 @@ const BATCH_NS: u64 = 2_000_000;
 #[derive(Debug)]
 pub struct ShardRun {
     work: ShardWork,
+    /// Samples between two looks at the caller.
+    batch: u64,
     done: u64,
     evaluator: Box<Evaluator>,
     gather: Gather,
@@ -28,13 +32,28 @@ pub struct ShardRun {
 }
 
 impl ShardRun {
-    /// Starts on a payload; `None` if it is not one of this version.
+    /// Starts on a payload that names no blob; `None` if it is not such a one of this version.
     pub fn new(payload: &[u8]) -> Option<ShardRun> {
-        let work = ShardWork::decode(payload)?;
+        ShardRun::hosted(payload, &mut Bare).ok()
+    }
+
+    /// Starts on a payload, and reads the blob it names.
+    ///
+    /// # Errors
+    /// [`Stop::BadPayload`] if it is not one of this version; what the host says of the blob.
+    pub fn hosted(payload: &[u8], host: &mut dyn Host) -> Result<ShardRun, Stop> {
+        let work = ShardWork::decode(payload).ok_or(Stop::BadPayload)?;
+        let column = match work.model.column() {
+            Some(column) => bootstrap::read(host, column)?,
+            None => Vec::new(),
+        };
+        let cost = plan::cell_cost_ns(&work.model, work.antithetic, column.len() as u64);
         let keep = |k: u64| k.min(work.count) as usize;
-        Some(ShardRun {
+        let ShardWork { seed, stream, antithetic, .. } = work;
+        Ok(ShardRun {
+            batch: (BATCH_NS / cost).max(1),
             done: 0,
-            evaluator: Box::new(Evaluator::new(work.model, work.seed, work.stream, work.antithetic)),
+            evaluator: Box::new(Evaluator::over(column, work.model.clone(), seed, stream, antithetic)),
             gather: Gather::default(),
             range: Range::default(),
             hist: work.edges.as_ref().map(|edges| Histogram::new(edges.len())),
@@ -56,8 +75,7 @@ impl ShardRun {
 
     /// Does about two milliseconds of work; false once all is done.
     pub fn advance(&mut self) -> bool {
-        let budget = (BATCH_NS / plan::cell_cost_ns(&self.work.model, self.work.antithetic)).max(1);
-        let until = self.work.count.min(self.done + budget);
+        let until = self.work.count.min(self.done + self.batch);
         let mut values = [0.0; LANES];
         while self.done < until {
             let count = (until - self.done).min(LANES as u64) as usize;
@@ -109,7 +127,20 @@ impl ShardRun {
     }
 }
 
-/// Runs a payload to its end; `None` if it is not one of this version.
+/// Runs a payload to its end, saying how far it is every two milliseconds or so.
+///
+/// # Errors
+/// As [`ShardRun::hosted`]; [`Stop::Cancelled`] once the host says so.
+pub fn run_hosted(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
+    let mut run = ShardRun::hosted(payload, host)?;
+    while run.advance() {
+        host.progress(run.cells_done())?;
+    }
+    host.progress(run.cells_done())?;
+    Ok(run.finish())
+}
+
+/// Runs a payload that names no blob to its end; `None` if it is not such a one of this version.
 pub fn run(payload: &[u8]) -> Option<Vec<u8>> {
     let mut run = ShardRun::new(payload)?;
     while run.advance() {}

@@ -33,7 +33,8 @@ pub(super) struct Mid {
 /// Bound of [`MidState::bytes`]. Units: bytes.
 pub(super) fn bytes_max(spec: &Spec) -> u64 {
     let hist = spec.edges.as_ref().map_or(0, |edges| 8 * edges.len() as u64);
-    let sketch = if spec.outputs.quantiles() { 16 * u64::from(KEYS).min(spec.samples) } else { 0 };
+    let keys = if spec.model.is_payoff() { 1 } else { 2 } * u64::from(KEYS);
+    let sketch = if spec.outputs.quantiles() { 16 * keys.min(spec.samples) } else { 0 };
     let tail = plan::keep(spec).map_or(0, |keep| 24 * keep);
     (size_of::<Mid>() + size_of::<Spec>()) as u64 + hist + sketch + tail
 }

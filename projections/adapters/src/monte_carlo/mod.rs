@@ -2,16 +2,24 @@
 
 pub mod as241;
 pub mod bigint;
+pub mod bootstrap;
 pub mod document;
+pub mod draws;
 pub mod exact;
+pub mod expr;
+pub mod formula;
 pub mod gather;
+pub mod heston;
 pub mod hist;
 pub mod kernel;
 mod mid;
 pub mod model;
 mod order;
+mod params;
+pub mod paths;
 pub mod philox;
 pub mod plan;
+pub mod portfolio;
 pub mod sketch;
 pub mod spec;
 pub mod tail;
@@ -22,7 +30,7 @@ pub mod work;
 use crate::faults::Faults;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use forge_event::ShardIndex;
+use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
 use plan::Grouping;
 use serde_json::Value;
@@ -59,22 +67,44 @@ impl Family for MonteCarlo {
             plan::check_sizes(read, shard_cells, &mut faults);
         }
         match read {
-            Some(read) if faults.is_empty() => Ok(CheckedSpec { spec: read.canonical(), inputs: Vec::new() }),
+            Some(read) if faults.is_empty() => {
+                let inputs = read.model.column().copied().into_iter().collect();
+                Ok(CheckedSpec { spec: read.canonical(), inputs })
+            }
             _ => Err(faults.into_vec()),
         }
     }
 
-    fn plan(&self, past: &Past<'_>, hints: PlanHints, _blobs: &dyn Blobs) -> Result<Plan, Fault> {
-        Ok(plan::plan(&Spec::reread(past.spec), hints))
+    fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
+        match Spec::reread(spec).model.column() {
+            Some(column) => {
+                bootstrap::check_column(blobs, column, "/spec/params/column").map_err(|fault| alloc::vec![fault])
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn plan(&self, past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault> {
+        let spec = Spec::reread(past.spec);
+        let values = match spec.model.column() {
+            Some(column) => bootstrap::values_in(blobs, column)?,
+            None => 0,
+        };
+        Ok(plan::plan(&spec, values, hints))
     }
 
     fn shard_cost_ns(&self, spec: &[u8], plan: &Plan) -> u64 {
         let spec = Spec::reread(spec);
-        plan::cell_cost_ns(&spec.model, spec.antithetic).saturating_mul(grouping(&plan.body).cells)
+        let Grouping { cells, values } = grouping(&plan.body);
+        plan::cell_cost_ns(&spec.model, spec.antithetic, values).saturating_mul(cells)
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         plan::work(&Spec::reread(spec), grouping(plan), shard).encode()
+    }
+
+    fn shard_blobs(&self, spec: &[u8], _plan: &[u8], _shard: ShardIndex) -> Vec<Digest> {
+        Spec::reread(spec).model.column().copied().into_iter().collect()
     }
 
     fn check_result(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {

@@ -8,6 +8,8 @@ const ROUNDS: usize = 10;
 
 /// The purpose word of the counter for a model's own draws.
 pub const PURPOSE_MODEL: u64 = 0;
+/// The purpose word of the counter for the indices of a resample.
+pub const PURPOSE_RESAMPLE: u64 = 1;
 
 /// A key, and what becomes of it in each round.
 #[derive(Clone, Copy, Debug)]

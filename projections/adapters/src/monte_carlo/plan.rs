@@ -3,6 +3,7 @@
 //! Only the grouping depends on costs and hints; a cell is a sample, whatever the grouping.
 
 use super::exact::{SQUARE_LIMBS, SUM_LIMBS};
+use super::expr::Variable;
 use super::model::{Gbm, Model};
 use super::sketch::KEYS;
 use super::spec::Spec;
@@ -15,7 +16,6 @@ use alloc::vec::Vec;
 use forge_event::ShardIndex;
 use forge_event::limits::{INLINE_BYTES_MAX, JOB_SHARDS_MAX};
 use forge_projections::family::{Plan, PlanHints};
-use serde::{Deserialize, Serialize};
 
 /// Time a shard aims at. Units: nanoseconds of the cost model.
 const SHARD_NS: u64 = 1_000_000_000;
@@ -26,30 +26,50 @@ const SHARDS_A_SLOT: u64 = 4;
 /// Most shards of the planner's own choice.
 pub const SHARDS_PLANNED_MAX: u64 = 1 << 20;
 
-/// Estimated time of one cell. Units: nanoseconds, at least 1.
-pub fn cell_cost_ns(model: &Model, antithetic: bool) -> u64 {
+/// Estimated time of one cell; `values` counts the model's column. Units: nanoseconds, at least 1.
+pub fn cell_cost_ns(model: &Model, antithetic: bool, values: u64) -> u64 {
     // Measured on one 2.8 GHz core: a draw is Philox and AS241, a step an exp (and a ln).
-    let (draw, step, fixed) = match model {
-        Model::Pi => (0, 0, 35),
-        Model::European(_) | Model::Barrier { .. } => (16, 8, 20),
-        Model::Asian { geometric, .. } => (16, if *geometric { 14 } else { 8 }, 20),
-    };
     let signs = if antithetic { 2 } else { 1 };
-    fixed + u64::from(model.steps()) * (draw + signs * step)
+    let steps = u64::from(model.steps());
+    match model {
+        Model::Pi => 35,
+        Model::European(_) | Model::Barrier { .. } => 20 + steps * (16 + signs * 8),
+        Model::Asian { geometric, .. } => 20 + steps * (16 + signs * if *geometric { 14 } else { 8 }),
+        Model::Heston(_) => 30 + steps * (32 + signs * 4),
+        Model::Integral { .. } | Model::Expr { .. } => {
+            let program = model.program().expect("a model that is planned or run is sound");
+            let draw = |v: &Variable| if matches!(v, Variable::Normal(_)) { 16 } else { 5 };
+            20 + program.variables().iter().map(draw).sum::<u64>() + signs * program.cost_ns()
+        }
+        Model::PortfolioVar { weights, covariance, .. } => {
+            20 + 16 * weights.len() as u64 + signs * (2 * covariance.len() as u64).div_ceil(5)
+        }
+        Model::Bootstrap { median, .. } => 20 + values * if *median { 14 } else { 8 },
+    }
 }
 
 /// The plan's own bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grouping {
     /// Cells of every shard but the last, which may have fewer.
     pub cells: u64,
+    /// Values of the model's column; models without one have 0 here, and no bytes in the body.
+    pub values: u64,
 }
 
 impl Grouping {
+    /// The plan's body. Shape: postcard of `cells`, then of `values` unless that is 0.
+    pub fn encode(self) -> Vec<u8> {
+        let numbers = [self.cells, self.values];
+        let written = if self.values == 0 { &numbers[..1] } else { &numbers };
+        written.iter().flat_map(|n| postcard::to_allocvec(n).expect("a number has no failure")).collect()
+    }
+
     /// Reads back a plan's body.
     pub fn decode(body: &[u8]) -> Option<Grouping> {
-        let (grouping, rest) = postcard::take_from_bytes::<Grouping>(body).ok()?;
-        (rest.is_empty() && grouping.cells > 0).then_some(grouping)
+        let (cells, rest) = postcard::take_from_bytes::<u64>(body).ok()?;
+        let (values, rest) = if rest.is_empty() { (0, rest) } else { postcard::take_from_bytes::<u64>(rest).ok()? };
+        (rest.is_empty() && cells > 0).then_some(Grouping { cells, values })
     }
 
     /// First sample and count of a shard; `None` past the last one.
@@ -59,18 +79,18 @@ impl Grouping {
     }
 }
 
-/// Cuts the job.
-pub fn plan(spec: &Spec, hints: PlanHints) -> Plan {
+/// Cuts the job; `values` counts the model's column.
+pub fn plan(spec: &Spec, values: u64, hints: PlanHints) -> Plan {
     let cells = match hints.shard_cells {
         Some(cells) => cells.clamp(1, spec.samples),
-        None => chosen_cells(spec, hints.slots),
+        None => chosen_cells(spec, values, hints.slots),
     };
-    let body = postcard::to_allocvec(&Grouping { cells }).expect("a number has no failure");
+    let body = Grouping { cells, values }.encode();
     Plan { shard_count: spec.samples.div_ceil(cells), segments: 1, body, last: true }
 }
 
-fn chosen_cells(spec: &Spec, slots: u32) -> u64 {
-    let cost = cell_cost_ns(&spec.model, spec.antithetic);
+fn chosen_cells(spec: &Spec, values: u64, slots: u32) -> u64 {
+    let cost = cell_cost_ns(&spec.model, spec.antithetic, values);
     let total = u128::from(spec.samples) * u128::from(cost);
     let shards = |ns: u64| u64::try_from(total.div_ceil(u128::from(ns))).unwrap_or(u64::MAX);
     let for_slots = (u64::from(slots.max(1)) * SHARDS_A_SLOT).min(shards(SHARD_NS_MIN));
@@ -84,7 +104,7 @@ pub fn work(spec: &Spec, grouping: Grouping, shard: ShardIndex) -> ShardWork {
     let (first, count) = grouping.range(spec.samples, shard).expect("a shard of the plan");
     ShardWork {
         format: work::FORMAT,
-        model: spec.model,
+        model: spec.model.clone(),
         seed: spec.seed,
         stream: spec.stream,
         antithetic: spec.antithetic,
@@ -193,7 +213,14 @@ fn sketch_bytes_max(model: &Model, cells: u64) -> u64 {
 
 /// Buckets between the least and the greatest value other than zero that a model can give.
 fn keys_max(model: &Model) -> u64 {
-    let Some(gbm) = model.gbm() else { return 3 };
+    let Some(gbm) = model.gbm() else {
+        return match model {
+            Model::Pi => 3,
+            Model::Heston(_) => u64::from(KEYS),
+            // Values of either sign, of any size.
+            _ => 2 * u64::from(KEYS),
+        };
+    };
     let (low, high) = octaves(gbm, model.steps());
     let octaves = (high - low + 1.0).max(1.0);
     ((octaves * 128.0) as u64 + 1).min(u64::from(KEYS))
@@ -256,20 +283,20 @@ mod tests {
     #[test]
     fn shards_take_about_a_second_and_every_slot_gets_several() {
         let large = spec(0.2, json!({"samples": 10_000_000_000u64}));
-        let count = plan(&large, hints(8)).shard_count;
-        let seconds = 10_000_000_000 * cell_cost_ns(&large.model, false) / 1_000_000_000;
+        let count = plan(&large, 0, hints(8)).shard_count;
+        let seconds = 10_000_000_000 * cell_cost_ns(&large.model, false, 0) / 1_000_000_000;
         assert!((seconds..=seconds + 1).contains(&count), "{count} shards for {seconds} s");
-        assert_eq!(plan(&spec(0.2, json!({"samples": 20_000_000})), hints(4)).shard_count, 16);
-        assert_eq!(plan(&spec(0.2, json!({"samples": 1000})), hints(64)).shard_count, 1);
+        assert_eq!(plan(&spec(0.2, json!({"samples": 20_000_000})), 0, hints(4)).shard_count, 16);
+        assert_eq!(plan(&spec(0.2, json!({"samples": 1000})), 0, hints(64)).shard_count, 1);
         let most = spec(0.2, json!({"samples": 1u64 << 40}));
-        assert!(plan(&most, hints(1_000_000)).shard_count <= SHARDS_PLANNED_MAX);
+        assert!(plan(&most, 0, hints(1_000_000)).shard_count <= SHARDS_PLANNED_MAX);
     }
 
     #[test]
     fn shards_cover_the_samples_once() {
         for (samples, cells) in [(10, 3), (9, 3), (1, 1), (7, 100)] {
             let spec = spec(0.2, json!({"samples": samples}));
-            let plan = plan(&spec, PlanHints { shard_cells: Some(cells), slots: 1 });
+            let plan = plan(&spec, 0, PlanHints { shard_cells: Some(cells), slots: 1 });
             let grouping = Grouping::decode(&plan.body).expect("a plan's body");
             let mut next = 0;
             for shard in 0..plan.shard_count as u32 {
@@ -291,7 +318,7 @@ mod tests {
             assert!(result_bytes_max(&spec, most) <= INLINE_BYTES_MAX as u64);
             assert!(most == spec.samples || result_bytes_max(&spec, most + 1) > INLINE_BYTES_MAX as u64);
             let cells = most.min(30_000);
-            let bytes = kernel::run(&work(&spec, Grouping { cells }, 0).encode()).expect("a payload").len();
+            let bytes = kernel::run(&work(&spec, Grouping { cells, values: 0 }, 0).encode()).expect("a payload").len();
             assert!(bytes as u64 <= result_bytes_max(&spec, cells), "{bytes} at volatility {volatility}");
         }
     }

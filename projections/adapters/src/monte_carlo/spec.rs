@@ -1,6 +1,7 @@
 //! The spec of a Monte Carlo job: reading it with every fault, and writing it canonically.
 
-use super::model::{Gbm, Model};
+use super::model::Model;
+use super::params::{self, MODELS};
 use crate::faults::{Faults, Fields, nearest, one_of, shown};
 use crate::json;
 use alloc::format;
@@ -15,9 +16,6 @@ pub const STEPS_MAX: u64 = 65_536;
 
 const FIELDS: [&str; 10] =
     ["model", "params", "samples", "seed", "stream", "antithetic", "outputs", "hist", "quantiles", "exact_tail"];
-const MODELS: [&str; 4] = ["pi", "european", "asian", "barrier"];
-const MODELS_NOT_YET: [&str; 5] = ["integral", "expr", "heston", "portfolio_var", "bootstrap"];
-const GBM_FIELDS: [&str; 7] = ["spot", "strike", "rate", "dividend_yield", "volatility", "maturity", "option"];
 const OUTPUTS: [&str; 5] = ["mean", "variance", "stderr", "hist", "quantiles"];
 
 /// Which outputs were asked for, by their place in [`OUTPUTS`].
@@ -69,6 +67,10 @@ impl Spec {
         let seed = fields.u64_or_text("seed", None);
         let stream = fields.u64_or_text("stream", Some(0));
         let antithetic = fields.flag("antithetic", false);
+        if let (Some(Model::Bootstrap { .. }), Some(true)) = (&model, antithetic) {
+            let (pointer, detail) = (fields.at("antithetic"), "a resample has no mirror image");
+            fields.faults().add(pointer, "out-of-range", detail, "set it to false, or leave it out");
+        }
         let outputs = read_outputs(&mut fields);
         let edges = read_edges(&mut fields, outputs);
         let quantiles = read_quantiles(&mut fields, outputs);
@@ -122,36 +124,8 @@ impl Spec {
 }
 
 fn write_model(out: &mut String, model: &Model) {
-    let name = match model {
-        Model::Pi => MODELS[0],
-        Model::European(_) => MODELS[1],
-        Model::Asian { .. } => MODELS[2],
-        Model::Barrier { .. } => MODELS[3],
-    };
-    json::write(out, format_args!("\"{name}\",\"params\":{{"));
-    if let Some(gbm) = model.gbm() {
-        let numbers = [gbm.spot, gbm.strike, gbm.rate, gbm.dividend_yield, gbm.volatility, gbm.maturity];
-        for (field, number) in GBM_FIELDS.into_iter().zip(numbers) {
-            json::write(out, format_args!("\"{field}\":"));
-            json::float(out, number);
-            out.push(',');
-        }
-        json::write(out, format_args!("\"option\":\"{}\"", if gbm.call { "call" } else { "put" }));
-    }
-    match model {
-        Model::Pi | Model::European(_) => {}
-        Model::Asian { steps, geometric, .. } => {
-            let averaging = if *geometric { "geometric" } else { "arithmetic" };
-            json::write(out, format_args!(",\"steps\":{steps},\"averaging\":\"{averaging}\""));
-        }
-        Model::Barrier { steps, barrier, up, knock_in, .. } => {
-            json::write(out, format_args!(",\"steps\":{steps},\"barrier\":"));
-            json::float(out, *barrier);
-            let (direction, knock) = (if *up { "up" } else { "down" }, if *knock_in { "in" } else { "out" });
-            json::write(out, format_args!(",\"direction\":\"{direction}\",\"knock\":\"{knock}\""));
-        }
-    }
-    out.push('}');
+    json::write(out, format_args!("\"{}\",\"params\":", params::name(model)));
+    params::write(out, model);
 }
 
 fn read_model(fields: &mut Fields<'_, '_>) -> Option<Model> {
@@ -161,11 +135,6 @@ fn read_model(fields: &mut Fields<'_, '_>) -> Option<Model> {
         fields.faults().wrong_type(&pointer, "a string", value);
         return None;
     };
-    if MODELS_NOT_YET.contains(&name.as_str()) {
-        let detail = format!("model `{name}` is part of the contract, but this version does not run it yet");
-        fields.faults().add(pointer, "not-yet", detail, &format!("use one of: {}", MODELS.join(", ")));
-        return None;
-    }
     if !MODELS.contains(&name.as_str()) {
         let fix = match nearest(name, &MODELS) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -183,53 +152,7 @@ fn read_model(fields: &mut Fields<'_, '_>) -> Option<Model> {
             fields.faults().object(&pointer, value)?
         }
     };
-    read_params(name, params, &fields.at("params"), fields.faults())
-}
-
-fn read_params(model: &str, params: &Map<String, Value>, pointer: &str, faults: &mut Faults) -> Option<Model> {
-    let more: &[&str] = match model {
-        "asian" => &["steps", "averaging"],
-        "barrier" => &["steps", "barrier", "direction", "knock"],
-        _ => &[],
-    };
-    let base: &[&str] = if model == "pi" { &[] } else { &GBM_FIELDS };
-    let known: Vec<&str> = base.iter().chain(more).copied().collect();
-    let mut fields = Fields::new(pointer, params, &known, faults);
-    if model == "pi" {
-        return Some(Model::Pi);
-    }
-    let gbm = read_gbm(&mut fields);
-    if model == "european" {
-        return gbm.map(Model::European);
-    }
-    let steps = fields.integer("steps", None, 1, STEPS_MAX).map(|s| s as u32);
-    if model == "asian" {
-        let averaging = fields.word("averaging", &["arithmetic", "geometric"]);
-        return Some(Model::Asian { gbm: gbm?, steps: steps?, geometric: averaging? == 1 });
-    }
-    let barrier = fields.number("barrier", "120.0", "above 0", |x| x > 0.0);
-    let direction = fields.word("direction", &["up", "down"]);
-    let knock = fields.word("knock", &["in", "out"]);
-    Some(Model::Barrier { gbm: gbm?, steps: steps?, barrier: barrier?, up: direction? == 0, knock_in: knock? == 0 })
-}
-
-fn read_gbm(fields: &mut Fields<'_, '_>) -> Option<Gbm> {
-    let spot = fields.number("spot", "100.0", "above 0", |x| x > 0.0);
-    let strike = fields.number("strike", "100.0", "above 0", |x| x > 0.0);
-    let rate = fields.number("rate", "0.05", "finite", |_| true);
-    let dividend_yield = fields.number("dividend_yield", "0.0", "finite", |_| true);
-    let volatility = fields.number("volatility", "0.2", "0 or above", |x| x >= 0.0);
-    let maturity = fields.number("maturity", "1.0", "above 0", |x| x > 0.0);
-    let option = fields.word("option", &["call", "put"]);
-    Some(Gbm {
-        spot: spot?,
-        strike: strike?,
-        rate: rate?,
-        dividend_yield: dividend_yield?,
-        volatility: volatility?,
-        maturity: maturity?,
-        call: option? == 0,
-    })
+    params::read(name, params, &fields.at("params"), fields.faults())
 }
 
 fn read_outputs(fields: &mut Fields<'_, '_>) -> Option<Outputs> {
@@ -314,7 +237,7 @@ fn read_quantiles(fields: &mut Fields<'_, '_>, outputs: Option<Outputs>) -> Opti
     Some(quantiles.into_iter().map(|q| q + 0.0).collect())
 }
 
-fn read_numbers(faults: &mut Faults, pointer: &str, value: &Value) -> Option<Vec<f64>> {
+pub(super) fn read_numbers(faults: &mut Faults, pointer: &str, value: &Value) -> Option<Vec<f64>> {
     let Value::Array(items) = value else {
         faults.wrong_type(pointer, "an array of numbers", value);
         return None;

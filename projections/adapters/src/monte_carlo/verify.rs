@@ -162,7 +162,7 @@ fn model_allows(model: &Model, tally: &Tally) -> bool {
             tally.count == finite_count(tally).unwrap_or(0) && [min, max].iter().all(|v| [0.0, 2.0, 4.0].contains(v))
         }
         // No payoff is negative, and +0 is the only zero.
-        _ => min.is_nan() || !min.is_sign_negative(),
+        model => !model.is_payoff() || min.is_nan() || !min.is_sign_negative(),
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use alloc::vec::Vec;
     use serde_json::json;
 
-    const CELLS: Grouping = Grouping { cells: 300 };
+    const CELLS: Grouping = Grouping { cells: 300, values: 0 };
 
     fn spec() -> Spec {
         let spec = json!({"model": "european", "samples": 1000, "seed": 1, "params": {"spot": 100, "strike": 100,

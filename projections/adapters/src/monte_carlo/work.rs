@@ -38,7 +38,6 @@ impl ShardWork {
         let edges = work.edges.as_ref().is_none_or(|e| e.len() >= 2 && e.is_sorted_by(|a, b| a < b));
         let counts = work.count >= 1 && work.first.checked_add(work.count).is_some();
         let keep = work.keep.is_none_or(|k| (1..=super::tail::KEPT_MAX).contains(&k));
-        let steps = (1..=super::spec::STEPS_MAX).contains(&u64::from(work.model.steps()));
-        (rest.is_empty() && work.format == FORMAT && edges && counts && keep && steps).then_some(work)
+        (rest.is_empty() && work.format == FORMAT && edges && counts && keep && work.model.is_sound()).then_some(work)
     }
 }

@@ -1,0 +1,231 @@
+//! The agent's way to blobs: signed URLs over HTTP, a cache on disk.
+//!
+//! Blocking, for compute threads. What is in the cache was hashed on its way in.
+
+use forge_adapters::host::Stop;
+use forge_event::Digest;
+use forge_protocol::message::{BlobAccess, BlobGrant};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+
+/// The cache's folder in an agent's data folder.
+pub const FOLDER: &str = "blobs";
+/// Bytes the cache keeps; the files read longest ago go first.
+const CACHE_BYTES_MAX: u64 = 8 << 30;
+/// A hub that does not answer within this is passed over.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A body that brings nothing for so long is given up.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Rounds over all hubs before a shard fails for want of a blob, and the pause between them.
+const ROUNDS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What all shards of an agent share.
+#[derive(Debug)]
+pub struct Blobs {
+    folder: PathBuf,
+    runtime: Handle,
+    /// By the certificate they trust.
+    clients: Mutex<BTreeMap<Option<String>, reqwest::Client>>,
+}
+
+impl Blobs {
+    /// A cache in `folder`; `runtime` does the network's part.
+    pub fn new(folder: PathBuf, runtime: Handle) -> Blobs {
+        Blobs { folder, runtime, clients: Mutex::default() }
+    }
+
+    fn client(&self, ca: Option<&String>) -> Result<reqwest::Client, Stop> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&ca.cloned()) {
+            return Ok(client.clone());
+        }
+        let trusted = match ca {
+            Some(pem) => reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| unreachable_blob(&e))?,
+            None => Vec::new(),
+        };
+        let builder = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
+        // Only the cluster's own certificate is trusted: the machine's roots vouch for nobody here.
+        let client = builder.tls_backend_rustls().tls_certs_only(trusted).build().map_err(|e| unreachable_blob(&e))?;
+        clients.insert(ca.cloned(), client.clone());
+        Ok(client)
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(digest.hex())
+    }
+
+    /// The file of a blob, fetched if it is not in the cache.
+    fn need(&self, access: &BlobAccess, grant: &BlobGrant) -> Result<PathBuf, Stop> {
+        let path = self.path(&grant.digest);
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() == grant.bytes) {
+            return Ok(path);
+        }
+        fs::create_dir_all(&self.folder).map_err(|e| disk(&e))?;
+        self.make_room(grant.bytes);
+        let client = self.client(access.ca.as_ref())?;
+        let mut why = String::from("no hub is known");
+        for round in 0..ROUNDS {
+            for base in &access.bases {
+                let url = format!("{base}/v1/blobs/{}?{}", grant.digest, grant.query);
+                match self.runtime.block_on(fetch(&client, &url, &grant.digest, &path)) {
+                    Ok(()) => return Ok(path),
+                    Err(error) => why = error,
+                }
+            }
+            if round + 1 < ROUNDS {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Err(Stop::failed("blob-unreachable", format!("blob {}: {why}", grant.digest)))
+    }
+
+    fn put(&self, access: &BlobAccess, bytes: &[u8]) -> Result<Digest, Stop> {
+        let digest = Digest::of(bytes);
+        let client = self.client(access.ca.as_ref())?;
+        let mut why = String::from("no hub is known");
+        for round in 0..ROUNDS {
+            for base in &access.bases {
+                let url = format!("{base}/v1/blobs/{digest}?{}", access.keep);
+                let sent = async {
+                    let request = client.put(&url).header("content-type", "application/octet-stream");
+                    let answer = request.body(bytes.to_vec()).send().await.map_err(|e| chain(&e))?;
+                    let status = answer.status();
+                    if status.is_success() {
+                        return Ok(());
+                    }
+                    Err(format!("{status}: {}", answer.text().await.unwrap_or_default()))
+                };
+                match self.runtime.block_on(sent) {
+                    Ok(()) => return Ok(digest),
+                    Err(error) => why = error,
+                }
+            }
+            if round + 1 < ROUNDS {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Err(Stop::failed("blob-unreachable", format!("keeping {} bytes: {why}", bytes.len())))
+    }
+
+    /// Removes what was read longest ago until `bytes` more fit.
+    fn make_room(&self, bytes: u64) {
+        let Ok(files) = fs::read_dir(&self.folder) else { return };
+        let mut known: Vec<(SystemTime, u64, PathBuf)> = files
+            .flatten()
+            .filter_map(|file| {
+                let meta = file.metadata().ok()?;
+                Some((meta.modified().ok()?, meta.len(), file.path()))
+            })
+            .collect();
+        known.sort();
+        let mut total: u64 = known.iter().map(|(_, length, _)| length).sum();
+        for (_, length, path) in known {
+            if total + bytes <= CACHE_BYTES_MAX {
+                return;
+            }
+            // A shard that reads it just now keeps its open file.
+            if fs::remove_file(path).is_ok() {
+                total -= length;
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn disk(error: &io::Error) -> Stop {
+    Stop::failed("agent-disk", error.to_string())
+}
+
+fn unreachable_blob(error: &reqwest::Error) -> Stop {
+    Stop::failed("blob-unreachable", chain(error))
+}
+
+/// Fetches into a file beside `path`, and names it `path` if its bytes are those of the digest.
+async fn fetch(client: &reqwest::Client, url: &str, digest: &Digest, path: &Path) -> Result<(), String> {
+    let mut answer = client.get(url).send().await.map_err(|e| chain(&e))?;
+    if !answer.status().is_success() {
+        return Err(format!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()));
+    }
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let aside = Aside(path.with_extension(format!("{number}.part")));
+    let mut file = File::create(&aside.0).map_err(|e| e.to_string())?;
+    let mut hasher = blake3::Hasher::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|e| chain(&e))? {
+        hasher.update(&chunk);
+        file.write_all(&chunk).map_err(|e| e.to_string())?;
+    }
+    if hasher.finalize().as_bytes() != &digest.0 {
+        return Err("the hub sent other bytes".into());
+    }
+    fs::rename(&aside.0, path).map_err(|e| e.to_string())
+}
+
+/// Removes a file that did not get its name.
+struct Aside(PathBuf);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // After the rename there is nothing here.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// One shard's way to the blobs it may read and keep.
+#[derive(Clone, Debug)]
+pub struct ShardBlobs {
+    blobs: Arc<Blobs>,
+    access: Arc<BlobAccess>,
+    /// Files that this shard reads.
+    open: Arc<Mutex<BTreeMap<Digest, File>>>,
+}
+
+impl ShardBlobs {
+    pub(crate) fn new(blobs: Arc<Blobs>, access: BlobAccess) -> ShardBlobs {
+        ShardBlobs { blobs, access: Arc::new(access), open: Arc::default() }
+    }
+
+    fn grant(&self, digest: &Digest) -> Result<&BlobGrant, Stop> {
+        let grant = self.access.read.iter().find(|grant| grant.digest == *digest);
+        grant.ok_or_else(|| Stop::failed("blob-not-granted", format!("the shard may not read {digest}")))
+    }
+
+    /// # Errors
+    /// [`Stop::Failed`] if the shard may not read it.
+    pub fn bytes(&self, digest: &Digest) -> Result<u64, Stop> {
+        self.grant(digest).map(|grant| grant.bytes)
+    }
+
+    /// # Errors
+    /// [`Stop::Failed`] if it cannot be had, or ends before the buffer does.
+    pub fn read(&self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !open.contains_key(digest) {
+            let path = self.blobs.need(&self.access, self.grant(digest)?)?;
+            open.insert(*digest, File::open(path).map_err(|e| disk(&e))?);
+        }
+        let file = open.get_mut(digest).expect("opened above");
+        file.seek(SeekFrom::Start(first)).and_then(|_| file.read_exact(buffer)).map_err(|e| disk(&e))
+    }
+
+    /// # Errors
+    /// [`Stop::Failed`] if no hub took it.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, Stop> {
+        self.blobs.put(&self.access, bytes)
+    }
+}

@@ -1,0 +1,213 @@
+//! Transcoding with the machine's own ffmpeg, held to what a single pass gives.
+
+use forge_adapters::ffmpeg::Ffmpeg;
+use forge_adapters::laws::{Bench, MemoryBlobs};
+use forge_agent::executors::ffmpeg;
+use forge_event::Digest;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A folder for sources and outputs of one test.
+struct Lab(tempfile::TempDir);
+
+impl Lab {
+    /// `None`, visibly, where there is no ffmpeg.
+    fn open(test: &str) -> Option<Lab> {
+        if !ffmpeg::is_available() {
+            eprintln!("SKIPPED {test}: no ffmpeg on PATH");
+            return None;
+        }
+        Some(Lab(tempfile::tempdir().expect("a folder")))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs ffmpeg in the folder; words are split at blanks.
+    fn ffmpeg(&self, line: &str) {
+        let args = ["-nostdin", "-hide_banner", "-y", "-v", "error"].into_iter().chain(line.split_whitespace());
+        let status = Command::new("ffmpeg").args(args).current_dir(self.0.path()).status().expect("ffmpeg starts");
+        assert!(status.success(), "ffmpeg {line}");
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).expect("a file of the lab")
+    }
+
+    /// Time stamp (as seconds times 720720000, whatever the time base) and MD5 of each picture.
+    fn pictures(&self, name: &str) -> Vec<(i128, String)> {
+        self.ffmpeg(&format!("-copyts -i {name} -map 0:v:0 -fps_mode passthrough -enc_time_base -1 -f framemd5 list"));
+        let list = String::from_utf8(self.read("list")).expect("text");
+        let base = list.lines().find_map(|l| l.strip_prefix("#tb 0: ")).expect("a time base");
+        let (num, den) = base.split_once('/').expect("a ratio");
+        let (num, den): (i128, i128) = (num.parse().expect("a number"), den.parse().expect("a number"));
+        let lines = list.lines().filter(|l| !l.starts_with('#'));
+        let read = |line: &str| {
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            (fields[2].parse::<i128>().expect("pts") * num * 720_720_000 / den, fields[5].to_string())
+        };
+        lines.map(read).collect()
+    }
+
+    /// MD5 of an audio track's samples.
+    fn samples(&self, name: &str, track: usize) -> String {
+        self.ffmpeg(&format!("-i {name} -map 0:a:{track} -c:a pcm_s32le -f md5 sum"));
+        String::from_utf8(self.read("sum")).expect("text")
+    }
+
+    /// Samples of a track, one channel.
+    fn count(&self, name: &str, track: usize) -> u64 {
+        self.ffmpeg(&format!("-i {name} -map 0:a:{track} -ac 1 -c:a pcm_s16le -f s16le raw"));
+        self.read("raw").len() as u64 / 2
+    }
+
+    /// When a track is first heard, in microseconds.
+    fn heard_from(&self, name: &str, track: usize) -> i64 {
+        let args = [
+            "-v",
+            "error",
+            "-select_streams",
+            &format!("a:{track}"),
+            "-show_entries",
+            "frame=pts_time",
+            "-of",
+            "csv=p=0",
+        ];
+        let said = Command::new("ffprobe").args(args).arg(self.path(name)).output().expect("ffprobe starts");
+        let said = String::from_utf8(said.stdout).expect("text");
+        let first = said.lines().next().expect("a frame").trim_end_matches(',');
+        first.replace('.', "").parse().expect("a time")
+    }
+}
+
+/// Runs a job for each grouping, all laws included; writes the output to `out`, gives the document.
+fn transcode(lab: &Lab, source: &str, spec: Value, groupings: &[Option<u64>]) -> Value {
+    let blobs = MemoryBlobs::default();
+    let input = blobs.keep(&lab.read(source));
+    let bench = bench(&blobs, input, spec, groupings);
+    let document: Value = serde_json::from_slice(&bench.check()).expect("a document is JSON");
+    let digest: Digest = document["output"]["digest"].as_str().expect("a digest").parse().expect("a digest");
+    let output = blobs.get(&digest).expect("the output is kept");
+    assert_eq!(document["output"]["bytes"], output.len());
+    std::fs::write(lab.path("out"), output).expect("a file");
+    document
+}
+
+fn bench<'a>(blobs: &'a MemoryBlobs, input: Digest, mut spec: Value, groupings: &[Option<u64>]) -> Bench<'a> {
+    spec["input"] = json!(input.to_string());
+    Bench { family: &Ffmpeg, spec, groupings: groupings.to_vec(), blobs, run: &ffmpeg::run }
+}
+
+const OPEN_GOP: &str = "-f lavfi -i testsrc2=s=160x120:r=30000/1001:d=3 -f lavfi -i sine=440:r=48000:d=3 \
+    -f lavfi -i sine=880:r=44100:d=3 -map 0 -map 1 -map 2 -c:v libx264 -preset veryfast \
+    -x264-params open-gop=1:keyint=24:bframes=3:b-adapt=0 -c:a aac -video_track_timescale 30000 source.mp4";
+
+#[test]
+fn without_loss_every_picture_and_sample_is_that_of_a_single_pass() {
+    let Some(lab) = Lab::open("without_loss_every_picture_and_sample_is_that_of_a_single_pass") else { return };
+    lab.ffmpeg(OPEN_GOP);
+    lab.ffmpeg("-i source.mp4 -map 0 -vf scale=96:64 -c:v ffv1 -c:a pcm_s16le single.mov");
+    for (cell, groupings) in [(17, &[Some(1), Some(2), None][..]), (48, &[Some(1), Some(5)]), (1000, &[None])] {
+        let spec = json!({"video": {"codec": "ffv1", "filters": [{"scale": [96, 64]}], "cell_frames": cell},
+            "audio": [{"track": 0, "codec": "pcm_s16le"}, {"track": 1, "codec": "pcm_s16le"}], "container": "mov"});
+        let document = transcode(&lab, "source.mp4", spec, groupings);
+        assert_eq!(lab.pictures("out"), lab.pictures("single.mov"), "cells of {cell}");
+        for track in 0..2 {
+            assert_eq!(lab.samples("out", track), lab.samples("single.mov", track), "cells of {cell}");
+        }
+        assert_eq!((&document["frames"], &document["agent_class"]), (&json!(90), &Value::Null));
+        assert_eq!((&document["first_pts"], &document["last_pts"]), (&json!(0), &json!(89 * 1001)));
+        assert_eq!(document["time_base"], json!([1, 30000]));
+        assert_eq!(
+            document["audio"][0],
+            json!({"track": 0, "codec": "pcm_s16le", "samples": lab.count("single.mov", 0)})
+        );
+    }
+}
+
+/// A lossy job on a source: pictures' times exact, audio as long as that of a single pass.
+fn keeps_times(lab: &Lab, source: &str, spec: Value, groupings: &[Option<u64>], single: &str) -> Value {
+    let document = transcode(lab, source, spec, groupings);
+    lab.ffmpeg(&format!("-copyts -i {source} -map 0:v:0 -map 0:a? -fps_mode passthrough -enc_time_base -1 {single}"));
+    let times = |name: &str| lab.pictures(name).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+    assert_eq!(times("out"), times(source));
+    assert_eq!(document["frames"], times(source).len());
+    assert!(document["agent_class"].as_str().is_some_and(|class| class.starts_with("ffmpeg-")));
+    document
+}
+
+#[test]
+fn an_open_gop_source_keeps_its_times_in_every_codec_and_container() {
+    let Some(lab) = Lab::open("an_open_gop_source_keeps_its_times_in_every_codec_and_container") else { return };
+    lab.ffmpeg(OPEN_GOP);
+    let both = |codec: &str| json!([{"track": 0, "codec": codec}, {"track": 1, "codec": codec}]);
+    let single = "-c:v libx264 -preset ultrafast -c:a aac -b:a 128k -flags:a +bitexact single.mp4";
+    for container in ["mp4", "mov"] {
+        let spec = json!({"video": {"codec": "libx264", "args": {"preset": "ultrafast"}, "cell_frames": 31},
+            "audio": both("aac"), "container": container});
+        keeps_times(&lab, "source.mp4", spec, &[Some(1), None], single);
+        for track in 0..2 {
+            assert_eq!(lab.samples("out", track), lab.samples("single.mp4", track));
+            assert_eq!(lab.heard_from("out", track), lab.heard_from("single.mp4", track));
+        }
+    }
+    let video = |codec: &str, preset: &str| json!({"codec": codec, "args": {"preset": preset}, "cell_frames": 40});
+    for (codec, preset, audio) in
+        [("libx265", "ultrafast", "flac"), ("libsvtav1", "12", "libopus"), ("libvpx-vp9", "8", "copy")]
+    {
+        let spec = json!({"video": video(codec, preset), "audio": both(audio), "container": "mp4"});
+        keeps_times(&lab, "source.mp4", spec, &[None], single);
+    }
+}
+
+#[test]
+fn variable_rates_and_edit_lists_keep_their_times() {
+    let Some(lab) = Lab::open("variable_rates_and_edit_lists_keep_their_times") else { return };
+    lab.ffmpeg(
+        "-f lavfi -i testsrc2=s=160x120:r=25:d=4 -vf select='not(eq(mod(n,7),3))*not(eq(mod(n,11),5))' \
+        -fps_mode passthrough -c:v libx264 -preset veryfast -g 20 vfr.mp4",
+    );
+    lab.ffmpeg("-f lavfi -i testsrc2=s=160x120:r=25:d=4 -c:v libx264 -preset veryfast -g 1000 -x264-params bframes=2 whole.mp4");
+    lab.ffmpeg("-ss 1 -i whole.mp4 -c copy onekey.mp4");
+    let single = "-c:v libx264 -preset ultrafast single.mp4";
+    let spec =
+        json!({"video": {"codec": "libx264", "args": {"preset": "superfast"}, "cell_frames": 13}, "container": "mp4"});
+    assert_eq!(keeps_times(&lab, "vfr.mp4", spec.clone(), &[Some(1), Some(3)], single)["frames"], 78);
+    assert_eq!(keeps_times(&lab, "onekey.mp4", spec, &[Some(1), None], single)["frames"], 75);
+}
+
+#[test]
+fn a_transport_stream_keeps_its_offset_and_its_late_audio() {
+    let Some(lab) = Lab::open("a_transport_stream_keeps_its_offset_and_its_late_audio") else { return };
+    lab.ffmpeg(
+        "-f lavfi -i testsrc2=s=160x120:r=25:d=3 -itsoffset 0.7 -f lavfi -i sine=440:r=48000:d=2 -map 0 -map 1 \
+        -c:v libx264 -preset veryfast -g 20 -c:a aac -output_ts_offset 36000 -f mpegts late.ts",
+    );
+    let single = "-c:v libx264 -preset ultrafast -c:a pcm_s16le single.mov";
+    for (audio, same_as) in [("pcm_s16le", "single.mov"), ("copy", "late.ts")] {
+        let spec = json!({"video": {"codec": "libx264", "args": {"preset": "superfast"}, "cell_frames": 13},
+            "audio": [{"track": 0, "codec": audio}], "container": "mov"});
+        let document = keeps_times(&lab, "late.ts", spec, &[Some(1), Some(2)], single);
+        assert_eq!((&document["time_base"], &document["first_pts"]), (&json!([1, 90000]), &json!(3_240_126_000u64)));
+        assert!((lab.heard_from("out", 0) - lab.heard_from("late.ts", 0)).abs() <= 21, "within a sample");
+        assert_eq!(lab.samples("out", 0), lab.samples(same_as, 0));
+    }
+}
+
+#[test]
+fn matroska_is_exact_to_its_millisecond() {
+    let Some(lab) = Lab::open("matroska_is_exact_to_its_millisecond") else { return };
+    lab.ffmpeg(OPEN_GOP);
+    let spec = json!({"video": {"codec": "ffv1", "cell_frames": 31}, "audio": [{"track": 1, "codec": "flac"}], "container": "mkv"});
+    let document = transcode(&lab, "source.mp4", spec, &[Some(1), None]);
+    assert_eq!(document["agent_class"], Value::Null);
+    let (source, out) = (lab.pictures("source.mp4"), lab.pictures("out"));
+    assert_eq!(source.len(), out.len());
+    for ((due, pixels), (found, same)) in source.iter().zip(&out) {
+        assert!(pixels == same && (due - found).abs() * 2000 <= 720_720_000);
+    }
+    lab.ffmpeg("-i source.mp4 -map 0:a:1 -c:a flac single.mkv");
+    assert_eq!(lab.samples("out", 0), lab.samples("single.mkv", 0));
+}

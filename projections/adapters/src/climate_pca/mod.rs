@@ -1,0 +1,134 @@
+//! `climate_pca`: principal components (EOFs) of fields over space, from the samples of one member or of an ensemble.
+
+pub mod certificate;
+pub mod document;
+pub mod eigen;
+pub mod field;
+pub mod gram;
+pub mod inputs;
+pub mod kernel;
+pub mod mean;
+pub mod netcdf;
+pub mod plan;
+pub mod project;
+pub mod source;
+pub mod spec;
+pub mod stage;
+pub mod table;
+pub mod verify;
+
+use crate::faults::Faults;
+use crate::gathered::Gathered;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use forge_event::limits::INLINE_BYTES_MAX;
+use forge_event::{Digest, ShardIndex};
+use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use inputs::Inputs;
+use serde_json::Value;
+use spec::Spec;
+use stage::{ANSWER_BYTES_MAX, Answer, Body, Payload};
+
+/// Numbers are looked at before a job is taken if the members have no more than this; else its first stage does.
+/// Units: bytes.
+pub const SCAN_BYTES_MAX: u64 = 256 << 20;
+
+/// The family.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClimatePca;
+
+impl Family for ClimatePca {
+    fn kind(&self) -> &'static str {
+        "climate_pca"
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn check_spec(&self, spec: &Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
+        let mut faults = Faults::default();
+        let read = Spec::read(spec, &mut faults);
+        if shard_cells == Some(0) {
+            let detail = "a shard has at least 1 cell";
+            faults.add("/shard_cells", "out-of-range", detail, "leave it out to let the planner choose");
+        }
+        if let Some(read) = &read
+            && document::bytes_max(read) > INLINE_BYTES_MAX as u64
+        {
+            let detail = format!("the result document could pass {INLINE_BYTES_MAX} bytes");
+            faults.add("/spec/modes", "too-large-inline", detail, "ask for fewer modes, or for no reconstruction");
+        }
+        match read {
+            Some(read) if faults.is_empty() => Ok(CheckedSpec { spec: read.canonical(), inputs: read.inputs() }),
+            _ => Err(faults.into_vec()),
+        }
+    }
+
+    fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
+        let spec = Spec::reread(spec);
+        let table = Inputs::read(&spec, blobs)?.table;
+        let bytes = |member: &table::Member| table.points() * member.number.bytes() * member.samples;
+        if table.members.iter().map(bytes).fold(0, u64::saturating_add) > SCAN_BYTES_MAX {
+            return Ok(());
+        }
+        plan::check_contents(&spec, &table, blobs)
+    }
+
+    fn plan(&self, past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault> {
+        plan::plan(past, hints, blobs)
+    }
+
+    fn shard_cost_ns(&self, _spec: &[u8], plan: &Plan) -> u64 {
+        plan::shard_cost_ns(&Body::decode(&plan.body))
+    }
+
+    fn is_final(&self, code: &str) -> bool {
+        code == "not-converged"
+    }
+
+    fn payload(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
+        Payload { body: Body::decode(plan), shard }.encode()
+    }
+
+    fn shard_blobs(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<Digest> {
+        Body::decode(plan).blobs(shard)
+    }
+
+    fn check_result(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
+        verify::check_result(&Body::decode(plan), shard, result)
+    }
+
+    fn result_blobs(&self, _spec: &[u8], _plan: &[u8], result: &[u8]) -> Vec<Digest> {
+        Answer::decode(result).map(|answer| answer.blob).into_iter().collect()
+    }
+
+    fn check_blobs(
+        &self,
+        _spec: &[u8],
+        plan: &[u8],
+        shard: ShardIndex,
+        result: &[u8],
+        blobs: &dyn Blobs,
+    ) -> Result<u32, Fault> {
+        verify::check_blobs(&Body::decode(plan), shard, result, blobs)
+    }
+
+    fn reduce(&self, past: &Past<'_>, blobs: &dyn Blobs) -> Result<Vec<u8>, Fault> {
+        Ok(document::document(past, blobs)?.into_bytes())
+    }
+
+    fn mid_bytes_max(&self, _spec: &[u8], plan: &Plan) -> u64 {
+        const PART_OVERHEAD_BYTES: u64 = 48;
+        256 + plan.shard_count * (ANSWER_BYTES_MAX + PART_OVERHEAD_BYTES)
+    }
+
+    fn mid_state(&self, _spec: &[u8], _plan: &[u8]) -> Box<dyn MidState> {
+        Box::new(Gathered::default())
+    }
+
+    fn thaw(&self, _spec: &[u8], _plan: &[u8], bytes: &[u8]) -> Option<Box<dyn MidState>> {
+        Some(Box::new(Gathered::decode(bytes)?))
+    }
+}

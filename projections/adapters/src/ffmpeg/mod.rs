@@ -1,0 +1,143 @@
+//! `ffmpeg`: transcoding, cut into cells of pictures whose time stamps and, without loss, pixels are those of a single pass.
+//!
+//! Stages: probe (decode the source once) → parts (cells of pictures, audio tracks) → mux → check. The hub runs no codec;
+//! agents drive the `ffmpeg` of their machine.
+
+pub mod boxes;
+pub mod codec;
+mod cut;
+pub mod film;
+pub mod movie;
+pub mod pack;
+mod plan;
+pub mod spec;
+mod verify;
+pub mod wire;
+pub mod work;
+
+use crate::faults::Faults;
+use crate::gathered::Gathered;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use forge_event::{Digest, ShardIndex};
+use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use serde_json::Value;
+use spec::Spec;
+use work::Stage;
+
+/// The family.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ffmpeg;
+
+/// Failures of a shard that say something about the input, not about the agent.
+const FINAL: [&str; 17] = [
+    "audio-unreadable",
+    "cells-differ",
+    "input-is-a-playlist",
+    "input-too-large",
+    "input-truncated",
+    "input-unreadable",
+    "negative-pts",
+    "no-frames",
+    "no-samples",
+    "no-video",
+    "output-differs",
+    "output-too-large",
+    "part-unreadable",
+    "pictures-differ",
+    "resolution-changes",
+    "times-not-ascending",
+    "too-many-frames",
+];
+
+impl Family for Ffmpeg {
+    fn kind(&self) -> &'static str {
+        "ffmpeg"
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn check_spec(&self, spec: &Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
+        let mut faults = Faults::default();
+        let read = Spec::read(spec, &mut faults);
+        if shard_cells == Some(0) {
+            let fix = "leave it out to let the planner choose";
+            faults.add("/shard_cells", "out-of-range", "a shard has at least 1 cell", fix);
+        }
+        match read {
+            Some(read) if faults.is_empty() => {
+                Ok(CheckedSpec { spec: read.canonical(), inputs: Vec::from([read.input]) })
+            }
+            _ => Err(faults.into_vec()),
+        }
+    }
+
+    fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
+        verify::check_input(&Spec::reread(spec).input, blobs)
+    }
+
+    fn plan(&self, past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault> {
+        plan::plan(past, hints, blobs)
+    }
+
+    fn shard_cost_ns(&self, _spec: &[u8], plan: &Plan) -> u64 {
+        match Stage::of(&plan.body) {
+            Stage::Parts { cells, group, .. } => plan::parts_cost_ns(&cells, group),
+            _ => 5_000_000_000,
+        }
+    }
+
+    fn is_final(&self, code: &str) -> bool {
+        FINAL.contains(&code)
+    }
+
+    fn software(&self) -> &'static [&'static str] {
+        &["ffmpeg"]
+    }
+
+    fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
+        plan::work(&Spec::reread(spec), Stage::of(plan), shard).encode()
+    }
+
+    fn shard_blobs(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<Digest> {
+        plan::shard_blobs(&Spec::reread(spec), Stage::of(plan), shard)
+    }
+
+    fn check_result(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
+        verify::check_result(&Spec::reread(spec), &Stage::of(plan), shard, result)
+    }
+
+    fn result_blobs(&self, _spec: &[u8], plan: &[u8], result: &[u8]) -> Vec<Digest> {
+        verify::result_blobs(&Stage::of(plan), result)
+    }
+
+    fn check_blobs(
+        &self,
+        spec: &[u8],
+        plan: &[u8],
+        shard: ShardIndex,
+        result: &[u8],
+        blobs: &dyn Blobs,
+    ) -> Result<u32, Fault> {
+        verify::check_blobs(&Spec::reread(spec), &Stage::of(plan), shard, result, blobs)
+    }
+
+    fn reduce(&self, past: &Past<'_>, blobs: &dyn Blobs) -> Result<Vec<u8>, Fault> {
+        plan::document(past, blobs)
+    }
+
+    fn mid_bytes_max(&self, _spec: &[u8], plan: &Plan) -> u64 {
+        // A result is two or three digests and lengths; the check's has up to 32 tracks.
+        4096 + 256 * plan.shard_count
+    }
+
+    fn mid_state(&self, _spec: &[u8], _plan: &[u8]) -> Box<dyn MidState> {
+        Box::new(Gathered::default())
+    }
+
+    fn thaw(&self, _spec: &[u8], _plan: &[u8], bytes: &[u8]) -> Option<Box<dyn MidState>> {
+        Some(Box::new(Gathered::decode(bytes)?))
+    }
+}

@@ -1,0 +1,228 @@
+//! What the hub can see of inputs and results without a codec. All exact: an honest result is never flagged.
+
+use super::film::{FILM_BYTES_MAX, Film};
+use super::movie::{self, Layout};
+use super::pack::{PackHead, SoundHead};
+use super::plan::{self, range};
+use super::spec::Spec;
+use super::wire;
+use super::work::{Blob, Expected, Heard, Packed, Probed, Stage};
+use super::{codec::Container, pack};
+use crate::faults::Faults;
+use alloc::format;
+use alloc::vec::Vec;
+use forge_event::{Digest, ShardIndex};
+use forge_projections::family::{Blobs, Fault, SpecFault};
+
+/// The bytes are not a result of this stage.
+pub const CHECK_FORM: u32 = 1 << 0;
+/// The number of pictures is not the planned one.
+pub const CHECK_FRAMES: u32 = 1 << 1;
+/// The output is not what the parts make it.
+pub const CHECK_OUTPUT: u32 = 1 << 2;
+/// The film is none, or not as the result says.
+pub const CHECK_FILM: u32 = 1 << 3;
+/// The part is none: its pictures, its samples or its length do not add up.
+pub const CHECK_PART: u32 = 1 << 4;
+
+/// Bytes compared at a time.
+const WINDOW: u64 = 1 << 20;
+
+/// Texts at the start of files that name other files.
+const PLAYLISTS: [&[u8]; 4] = [b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD"];
+
+/// Looks at the first bytes of the input.
+pub fn check_input(input: &Digest, blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
+    let mut faults = Faults::default();
+    let mut first = [0; 8];
+    let read = blobs.bytes(input).and_then(|bytes| {
+        let length = bytes.min(first.len() as u64) as usize;
+        blobs.read(input, 0, &mut first[..length]).map(|()| bytes)
+    });
+    match read {
+        Err(fault) => faults.add("/spec/input", fault.code, fault.detail, "upload the file first"),
+        Ok(bytes) if bytes < first.len() as u64 => {
+            faults.add("/spec/input", "input-unreadable", format!("{bytes} bytes are no film"), "upload a film");
+        }
+        Ok(_) if PLAYLISTS.iter().any(|text| first.starts_with(text)) => {
+            let fix = "upload the film that it names";
+            faults.add("/spec/input", "input-is-a-playlist", "this file names other files, which are not read", fix);
+        }
+        Ok(_) => {}
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.into_vec()) }
+}
+
+fn bit(broken: bool, bit: u32) -> u32 {
+    if broken { bit } else { 0 }
+}
+
+/// The free checks.
+pub fn check_result(spec: &Spec, stage: &Stage, shard: ShardIndex, result: &[u8]) -> u32 {
+    match stage {
+        Stage::Probe => bit(wire::decode::<Probed>(result).is_none_or(|p| p.frames == 0), CHECK_FORM),
+        Stage::Parts { tracks, cells, group, .. } => match tracks.get(shard as usize) {
+            Some(track) => {
+                let form = |h: Heard| h.samples > 0 && h.md5.is_some() == keeps_samples(track.audio.codec);
+                bit(!wire::decode::<Heard>(result).is_some_and(form), CHECK_FORM)
+            }
+            None => {
+                let (from, to) = range(shard, tracks.len(), cells.len(), *group);
+                let Some(packed) = wire::decode::<Packed>(result) else { return CHECK_FORM };
+                bit(packed.frames != cells[from..to].iter().sum::<u32>(), CHECK_FRAMES)
+            }
+        },
+        Stage::Mux { .. } => {
+            let Some(output) = wire::decode::<Blob>(result) else { return CHECK_FORM };
+            bit(output.bytes == 0 || spec.container != Container::Mkv && output.bytes < 64, CHECK_OUTPUT)
+        }
+        Stage::Check { expected, .. } => match wire::decode::<Expected>(result) {
+            Some(found) => bit(found != *expected, CHECK_OUTPUT),
+            None => CHECK_FORM,
+        },
+    }
+}
+
+fn keeps_samples(codec: super::codec::AudioCodec) -> bool {
+    codec.lossless() && codec != super::codec::AudioCodec::Copy
+}
+
+/// Blobs that a result names.
+pub fn result_blobs(stage: &Stage, result: &[u8]) -> Vec<Digest> {
+    let named = match stage {
+        Stage::Probe => wire::decode::<Probed>(result).map(|p| p.film.digest),
+        Stage::Parts { .. } => {
+            let packed = wire::decode::<Packed>(result).map(|p| p.pack.digest);
+            packed.or_else(|| wire::decode::<Heard>(result).map(|h| h.part.digest))
+        }
+        Stage::Mux { .. } => wire::decode::<Blob>(result).map(|b| b.digest),
+        Stage::Check { .. } => None,
+    };
+    named.into_iter().collect()
+}
+
+/// The checks that read blobs.
+pub fn check_blobs(
+    spec: &Spec,
+    stage: &Stage,
+    shard: ShardIndex,
+    result: &[u8],
+    blobs: &dyn Blobs,
+) -> Result<u32, Fault> {
+    match stage {
+        Stage::Probe => {
+            let probed: Probed = wire::decode(result).expect("the free checks passed");
+            check_film(spec, &probed, blobs)
+        }
+        Stage::Parts { tracks, cells, group, .. } if shard as usize >= tracks.len() => {
+            let packed: Packed = wire::decode(result).expect("the free checks passed");
+            let (from, to) = range(shard, tracks.len(), cells.len(), *group);
+            check_pack(&packed, &cells[from..to], spec.video.lossless(), blobs)
+        }
+        Stage::Parts { .. } => {
+            let heard: Heard = wire::decode(result).expect("the free checks passed");
+            check_sound(&heard, blobs)
+        }
+        Stage::Mux { film, packs, sounds, .. } => {
+            let output: Blob = wire::decode(result).expect("the free checks passed");
+            if blobs.bytes(&output.digest)? != output.bytes {
+                return Ok(CHECK_OUTPUT);
+            }
+            if spec.container == Container::Mkv {
+                return Ok(0);
+            }
+            let parts: Vec<Blob> = packs.iter().copied().chain(sounds.iter().map(|s| s.part)).collect();
+            let layout = layout(spec.container, film, packs, sounds, blobs)?;
+            Ok(bit(!is_made_of(&output, &layout, &parts, blobs)?, CHECK_OUTPUT))
+        }
+        Stage::Check { .. } => Ok(0),
+    }
+}
+
+fn check_film(spec: &Spec, probed: &Probed, blobs: &dyn Blobs) -> Result<u32, Fault> {
+    let bytes = blobs.bytes(&probed.film.digest)?;
+    if bytes != probed.film.bytes || bytes > FILM_BYTES_MAX {
+        return Ok(CHECK_FILM);
+    }
+    let film = Film::decode(&blobs.whole(&probed.film.digest, FILM_BYTES_MAX)?);
+    let good = |f: &Film| f.frames() == probed.frames && f.agent_class.is_empty() != spec.is_bound();
+    // The class becomes part of a JSON text.
+    let plain = |f: &Film| f.agent_class.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
+    Ok(bit(!film.is_some_and(|f| good(&f) && plain(&f)), CHECK_FILM))
+}
+
+/// Whether a part's entry is one box.
+fn is_entry(entry: &[u8]) -> bool {
+    entry.len() >= 16 && entry[..4] == (entry.len() as u32).to_be_bytes()
+}
+
+fn check_pack(packed: &Packed, cells: &[u32], lossless: bool, blobs: &dyn Blobs) -> Result<u32, Fault> {
+    let bytes = blobs.bytes(&packed.pack.digest)?;
+    if bytes != packed.pack.bytes {
+        return Ok(CHECK_PART);
+    }
+    let read = pack::head(bytes, &mut |first, buffer| blobs.read(&packed.pack.digest, first, buffer))?;
+    let Some((head, media)) = read else { return Ok(CHECK_PART) };
+    let head: PackHead = head;
+    let cell_is_good = |(cell, frames): (&pack::Cell, &u32)| cell.stands_for(*frames, lossless);
+    let good = head.format == pack::FORMAT
+        && head.cells.len() == cells.len()
+        && head.cells.iter().zip(cells).all(cell_is_good)
+        && is_entry(&head.entry)
+        && media + head.media_bytes() == bytes;
+    Ok(bit(!good, CHECK_PART))
+}
+
+fn check_sound(heard: &Heard, blobs: &dyn Blobs) -> Result<u32, Fault> {
+    let bytes = blobs.bytes(&heard.part.digest)?;
+    if bytes != heard.part.bytes {
+        return Ok(CHECK_PART);
+    }
+    let read = pack::head(bytes, &mut |first, buffer| blobs.read(&heard.part.digest, first, buffer))?;
+    let Some((head, media)) = read else { return Ok(CHECK_PART) };
+    let head: SoundHead = head;
+    let good = head.is_whole() && is_entry(&head.entry) && media + head.sizes.sum() == bytes;
+    Ok(bit(!good, CHECK_PART))
+}
+
+fn layout(
+    container: Container,
+    film: &Blob,
+    packs: &[Blob],
+    sounds: &[Heard],
+    blobs: &dyn Blobs,
+) -> Result<Layout, Fault> {
+    let film = plan::film(film, blobs)?;
+    let packs: Vec<(PackHead, u64)> = packs.iter().map(|p| plan::part_head(p, blobs)).collect::<Result<_, _>>()?;
+    let sounds: Vec<(SoundHead, u64)> =
+        sounds.iter().map(|s| plan::part_head(&s.part, blobs)).collect::<Result<_, _>>()?;
+    movie::layout(container, &film, &packs, &sounds)
+}
+
+/// Byte by byte. Linear in the output.
+fn is_made_of(output: &Blob, layout: &Layout, parts: &[Blob], blobs: &dyn Blobs) -> Result<bool, Fault> {
+    if layout.bytes() != output.bytes {
+        return Ok(false);
+    }
+    let mut found = alloc::vec![0; layout.head.len()];
+    blobs.read(&output.digest, 0, &mut found)?;
+    if found != layout.head {
+        return Ok(false);
+    }
+    let mut at = layout.head.len() as u64;
+    for piece in &layout.pieces {
+        let mut done = 0;
+        while done < piece.bytes {
+            let length = WINDOW.min(piece.bytes - done) as usize;
+            let (mut found, mut due) = (alloc::vec![0; length], alloc::vec![0; length]);
+            blobs.read(&output.digest, at, &mut found)?;
+            blobs.read(&parts[piece.part].digest, piece.first + done, &mut due)?;
+            if found != due {
+                return Ok(false);
+            }
+            done += length as u64;
+            at += length as u64;
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,135 @@
+//! The stages of a job: what their plans say, what agents are given, what they answer.
+
+use super::codec::{Audio, Container, Video};
+use super::wire;
+use alloc::string::String;
+use alloc::vec::Vec;
+use forge_event::Digest;
+use serde::{Deserialize, Serialize};
+
+/// Version of payloads, plans and results together.
+pub const FORMAT: u8 = 1;
+
+/// A blob and its length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Blob {
+    pub digest: Digest,
+    pub bytes: u64,
+}
+
+/// An audio track to encode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Track {
+    /// Among all streams of the source.
+    pub stream: u32,
+    pub audio: Audio,
+    /// It travels as mov, not as mp4.
+    pub quicktime: bool,
+}
+
+/// An encoded audio track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Heard {
+    pub part: Blob,
+    /// Per channel, as decoded.
+    pub samples: u64,
+    /// MD5 of the decoded samples as `pcm_s32le`, if the codec keeps every sample.
+    pub md5: Option<[u8; 16]>,
+}
+
+/// What the finished output must be, exactly.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Expected {
+    pub frames: u32,
+    /// Ticks of a second in the output.
+    pub timescale: u32,
+    /// BLAKE3 of all time stamps in those ticks, u64 little-endian.
+    pub pts: Digest,
+    /// BLAKE3 of the MD5s of all pictures, if the codec keeps every pixel.
+    pub pixels: Option<Digest>,
+    /// Of each track: samples (`None`: not compared), and MD5 as in [`Heard`].
+    pub audio: Vec<(Option<u64>, Option<[u8; 16]>)>,
+}
+
+/// A stage's plan.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Stage {
+    /// One shard: looks at the whole source.
+    Probe,
+    /// A shard for each track, then one for each `group` of cells.
+    Parts { film: Blob, class: String, tracks: Vec<Track>, cells: Vec<u32>, group: u32 },
+    /// One shard: puts the parts together.
+    Mux { film: Blob, class: String, packs: Vec<Blob>, sounds: Vec<Heard> },
+    /// One shard: decodes the output.
+    Check { output: Blob, expected: Expected },
+}
+
+/// A plan's body, with the version of the encoding in front.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Body {
+    pub format: u8,
+    pub stage: Stage,
+}
+
+impl Stage {
+    pub fn encode(self) -> Vec<u8> {
+        wire::encode(&Body { format: FORMAT, stage: self })
+    }
+
+    /// # Panics
+    /// If `body` is not a plan of this version.
+    pub fn of(body: &[u8]) -> Stage {
+        let body: Body = wire::decode(body).expect("the body of a plan of this version");
+        assert_eq!(body.format, FORMAT, "the body of a plan of this version");
+        body.stage
+    }
+}
+
+/// A shard, self-contained.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Task {
+    /// Answered by [`Probed`]. `bound`: the film names the agent's class.
+    Probe { input: Digest, bound: bool },
+    /// Answered by [`Packed`]: the cells that begin with picture `first`.
+    Cells { input: Digest, film: Blob, video: Video, container: Container, first: u32, cells: Vec<u32> },
+    /// Answered by [`Heard`].
+    Audio { input: Digest, track: Track, container: Container },
+    /// Answered by [`Blob`]: the output.
+    Mux { film: Blob, packs: Vec<Blob>, sounds: Vec<Blob>, container: Container },
+    /// Answered by [`Expected`], which the output was found to be.
+    Check { output: Blob, expected: Expected },
+}
+
+/// A payload.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Work {
+    pub format: u8,
+    /// The class of agents that must do it; empty: any.
+    pub class: String,
+    pub task: Task,
+}
+
+impl Work {
+    pub fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// Reads a payload; `None` if it is not one of this version.
+    pub fn decode(bytes: &[u8]) -> Option<Work> {
+        wire::decode(bytes).filter(|work: &Work| work.format == FORMAT)
+    }
+}
+
+/// Result of the probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Probed {
+    pub film: Blob,
+    pub frames: u32,
+}
+
+/// Result of a shard of cells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Packed {
+    pub pack: Blob,
+    pub frames: u32,
+}
