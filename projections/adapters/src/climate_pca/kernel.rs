@@ -11,6 +11,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use forge_event::{Digest, ShardIndex};
 
+/// Code of a shard whose eigenvectors do not pass their own checks: no other machine would find others.
+pub const NOT_CONVERGED: &str = "not-converged";
+
 /// Runs a payload to its end.
 ///
 /// # Errors
@@ -38,7 +41,7 @@ fn part(body: &Body, shard: ShardIndex, host: &mut dyn Host) -> Result<(Option<s
             let matrix = Symmetric { order: *order as usize, packed };
             let pairs = matrix.largest(*modes as usize, &mut || source.progress(0))?;
             let sound = pairs.filter(|pairs| certificate::faults(&matrix, pairs) == 0);
-            sound.ok_or_else(|| Stop::failed("not-converged", "the eigenvectors do not pass their own checks"))?.flat()
+            sound.ok_or_else(|| Stop::failed(NOT_CONVERGED, "the eigenvectors do not pass their own checks"))?.flat()
         }
         Stage::Project { field, basis, order, modes, pairs, reconstruct, .. } => {
             let pairs = read_pairs(source, pairs, *order, *modes)?;

@@ -85,7 +85,7 @@ impl Family for ClimatePca {
     }
 
     fn is_final(&self, code: &str) -> bool {
-        code == "not-converged"
+        code == kernel::NOT_CONVERGED
     }
 
     fn payload(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
