@@ -125,7 +125,8 @@ pub fn read(model: &str, params: &Map<String, Value>, pointer: &str, faults: &mu
         "barrier" => (&GBM_FIELDS, &["steps", "barrier", "direction", "knock"]),
         "integral" => (&[], &["expression", "lower", "upper"]),
         "expr" => (&[], &["expression", "constants"]),
-        "heston" => (&HESTON_FIELDS, &[]),
+        // The volatility of the other options is taken and means nothing here: v0 stands for it.
+        "heston" => (&HESTON_FIELDS, &["volatility"]),
         "portfolio_var" => (&[], &["weights", "mean", "covariance"]),
         _ => (&[], &["column", "statistic"]),
     };
