@@ -25,6 +25,30 @@ use serde_json::Value;
 use spec::Spec;
 use work::Stage;
 
+/// Codes that speak of the input or of the spec, not of the agent that says them.
+const FINAL: [&str; 20] = [
+    "audio-unreadable",
+    "encode-failed",
+    "format-not-taken",
+    "input-damaged",
+    "input-is-a-playlist",
+    "input-not-taken",
+    "input-too-large",
+    "input-truncated",
+    "input-unreadable",
+    "negative-pts",
+    "no-frames",
+    "no-samples",
+    "no-video",
+    "output-differs",
+    "output-too-large",
+    "pictures-differ",
+    "resolution-changes",
+    "time-out-of-range",
+    "times-not-ascending",
+    "too-many-frames",
+];
+
 /// The family.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ffmpeg;
@@ -99,6 +123,14 @@ impl Family for Ffmpeg {
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         plan::work(&Spec::reread(spec), Stage::of(plan), shard).encode()
+    }
+
+    fn is_final(&self, code: &str) -> bool {
+        FINAL.contains(&code)
+    }
+
+    fn software(&self) -> &'static [&'static str] {
+        &["ffmpeg"]
     }
 
     fn shard_blobs(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<Digest> {
