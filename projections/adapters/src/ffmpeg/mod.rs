@@ -26,8 +26,9 @@ use spec::Spec;
 use work::Stage;
 
 /// Codes that speak of the input or of the spec, not of the agent that says them.
-const FINAL: [&str; 20] = [
+const FINAL: [&str; 22] = [
     "audio-unreadable",
+    "cells-differ",
     "encode-failed",
     "format-not-taken",
     "input-damaged",
@@ -42,6 +43,7 @@ const FINAL: [&str; 20] = [
     "no-video",
     "output-differs",
     "output-too-large",
+    "part-unreadable",
     "pictures-differ",
     "resolution-changes",
     "time-out-of-range",
@@ -52,27 +54,6 @@ const FINAL: [&str; 20] = [
 /// The family.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ffmpeg;
-
-/// Failures of a shard that say something about the input, not about the agent.
-const FINAL: [&str; 17] = [
-    "audio-unreadable",
-    "cells-differ",
-    "input-is-a-playlist",
-    "input-too-large",
-    "input-truncated",
-    "input-unreadable",
-    "negative-pts",
-    "no-frames",
-    "no-samples",
-    "no-video",
-    "output-differs",
-    "output-too-large",
-    "part-unreadable",
-    "pictures-differ",
-    "resolution-changes",
-    "times-not-ascending",
-    "too-many-frames",
-];
 
 impl Family for Ffmpeg {
     fn kind(&self) -> &'static str {
@@ -111,14 +92,6 @@ impl Family for Ffmpeg {
             Stage::Parts { cells, group, .. } => plan::parts_cost_ns(&cells, group),
             _ => 5_000_000_000,
         }
-    }
-
-    fn is_final(&self, code: &str) -> bool {
-        FINAL.contains(&code)
-    }
-
-    fn software(&self) -> &'static [&'static str] {
-        &["ffmpeg"]
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
