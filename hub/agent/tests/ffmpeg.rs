@@ -1,9 +1,12 @@
 //! Transcoding with the machine's own ffmpeg, held to what a single pass gives.
 
 use forge_adapters::ffmpeg::Ffmpeg;
+use forge_adapters::ffmpeg::work::{FORMAT, Task, Work};
+use forge_adapters::host::{Host, Stop};
 use forge_adapters::laws::{Bench, MemoryBlobs};
 use forge_agent::executors::ffmpeg;
 use forge_event::Digest;
+use forge_projections::family::{Blobs, Family};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
@@ -144,10 +147,10 @@ fn an_open_gop_source_keeps_its_times_in_every_codec_and_container() {
     lab.ffmpeg(OPEN_GOP);
     let both = |codec: &str| json!([{"track": 0, "codec": codec}, {"track": 1, "codec": codec}]);
     let single = "-c:v libx264 -preset ultrafast -c:a aac -b:a 128k -flags:a +bitexact single.mp4";
-    for container in ["mp4", "mov"] {
+    for (container, groupings) in [("mp4", &[Some(1), None][..]), ("mov", &[None])] {
         let spec = json!({"video": {"codec": "libx264", "args": {"preset": "ultrafast"}, "cell_frames": 31},
             "audio": both("aac"), "container": container});
-        keeps_times(&lab, "source.mp4", spec, &[Some(1), None], single);
+        keeps_times(&lab, "source.mp4", spec, groupings, single);
         for track in 0..2 {
             assert_eq!(lab.samples("out", track), lab.samples("single.mp4", track));
             assert_eq!(lab.heard_from("out", track), lab.heard_from("single.mp4", track));
@@ -160,6 +163,16 @@ fn an_open_gop_source_keeps_its_times_in_every_codec_and_container() {
         let spec = json!({"video": video(codec, preset), "audio": both(audio), "container": "mp4"});
         keeps_times(&lab, "source.mp4", spec, &[None], single);
     }
+}
+
+#[test]
+fn ticks_longer_than_their_scale_keep_their_times() {
+    let Some(lab) = Lab::open("ticks_longer_than_their_scale_keep_their_times") else { return };
+    lab.ffmpeg("-f lavfi -i testsrc2=s=96x64:r=30000/1001:d=1 -c:v mpeg4 -bf 2 source.avi");
+    let spec = json!({"video": {"codec": "ffv1", "cell_frames": 11}, "container": "mov"});
+    let document = transcode(&lab, "source.avi", spec, &[Some(1), None]);
+    assert_eq!(document["time_base"], json!([1001, 30000]));
+    assert_eq!(lab.pictures("out"), lab.pictures("source.avi"));
 }
 
 #[test]
@@ -210,4 +223,82 @@ fn matroska_is_exact_to_its_millisecond() {
     }
     lab.ffmpeg("-i source.mp4 -map 0:a:1 -c:a flac single.mkv");
     assert_eq!(lab.samples("out", 0), lab.samples("single.mkv", 0));
+}
+
+/// Blobs for one shard.
+struct Desk(MemoryBlobs);
+
+impl Host for Desk {
+    fn progress(&mut self, _: u64) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
+        Ok(self.0.bytes(digest)?)
+    }
+
+    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
+        Ok(self.0.read(digest, first, buffer)?)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
+        Ok(self.0.keep(bytes))
+    }
+}
+
+/// The code with which a probe of these bytes ends.
+fn refused(bytes: &[u8]) -> &'static str {
+    let mut desk = Desk(MemoryBlobs::default());
+    let input = desk.0.keep(bytes);
+    let work = Work { format: FORMAT, class: String::new(), task: Task::Probe { input, bound: false } };
+    match ffmpeg::run(&work.encode(), &mut desk) {
+        Err(Stop::Failed { code, detail }) => {
+            assert!(Ffmpeg.is_final(code), "{code}: {detail}");
+            code
+        }
+        other => panic!("the probe is refused: {other:?}"),
+    }
+}
+
+#[test]
+fn an_input_that_is_no_whole_film_is_refused_by_name() {
+    let Some(lab) = Lab::open("an_input_that_is_no_whole_film_is_refused_by_name") else { return };
+    let film = "-f lavfi -i testsrc2=s=64x48:r=25:d=1 -c:v libx264 -preset ultrafast";
+    lab.ffmpeg(&format!("{film} film.mp4"));
+    lab.ffmpeg("-i film.mp4 -c copy -movflags faststart moov_first.mp4");
+    let half = |name: &str| {
+        let bytes = lab.read(name);
+        bytes[..bytes.len() / 2].to_vec()
+    };
+    assert_eq!(refused(&half("film.mp4")), "input-unreadable");
+    assert_eq!(refused(&half("moov_first.mp4")), "input-truncated");
+    assert_eq!(refused(&[7; 3000]), "input-unreadable");
+    assert_eq!(refused(b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n/etc/hostname\n"), "input-is-a-playlist");
+    assert_eq!(refused(b"ffconcat version 1.0\nfile /etc/hostname\n"), "input-is-a-playlist");
+    lab.ffmpeg("-f lavfi -i testsrc2=s=64x48 -frames:v 1 picture.png");
+    assert_eq!(refused(&lab.read("picture.png")), "format-not-taken");
+    lab.ffmpeg("-f lavfi -i sine=d=1 -i picture.png -map 0 -map 1 -c:v png -disposition:v attached_pic cover.m4a");
+    assert_eq!(refused(&lab.read("cover.m4a")), "no-video");
+    lab.ffmpeg(&format!("{film} -movflags frag_keyframe+empty_moov fragments.mp4"));
+    let fragments = lab.read("fragments.mp4");
+    let first = fragments.windows(4).position(|name| name == b"moof").expect("a fragment") - 4;
+    assert_eq!(refused(&fragments[..first]), "no-frames");
+    lab.ffmpeg(&format!("{film} small.ts"));
+    lab.ffmpeg("-f lavfi -i testsrc2=s=96x64:r=25:d=1 -c:v libx264 -preset ultrafast large.ts");
+    std::fs::write(lab.path("list"), "file small.ts\nfile large.ts\n").expect("a file");
+    lab.ffmpeg("-f concat -i list -c copy both.ts");
+    assert_eq!(refused(&lab.read("both.ts")), "resolution-changes");
+}
+
+#[test]
+fn a_shard_begun_by_another_class_of_agents_is_not_taken() {
+    if Lab::open("a_shard_begun_by_another_class_of_agents_is_not_taken").is_none() {
+        return;
+    }
+    let task = Task::Probe { input: Digest::of(b""), bound: true };
+    let work = Work { format: FORMAT, class: "ffmpeg-0".into(), task };
+    let stop = ffmpeg::run(&work.encode(), &mut Desk(MemoryBlobs::default())).expect_err("another class");
+    assert!(matches!(stop, Stop::Failed { code: "agent-class-differs", .. }));
+    assert!(!Ffmpeg.is_final("agent-class-differs"), "another agent may take it");
+    assert_eq!(ffmpeg::run(b"what", &mut Desk(MemoryBlobs::default())), Err(Stop::BadPayload));
 }

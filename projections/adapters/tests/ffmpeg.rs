@@ -6,6 +6,7 @@ use forge_adapters::ffmpeg::codec::Container;
 use forge_adapters::ffmpeg::film::{FORMAT, Film};
 use forge_adapters::ffmpeg::movie::layout;
 use forge_adapters::ffmpeg::pack::{self, Cell, PackHead, Sample};
+use forge_adapters::ffmpeg::work::{Blob, Stage};
 use forge_adapters::ffmpeg::{Ffmpeg, wire};
 use forge_adapters::laws::MemoryBlobs;
 use forge_event::Digest;
@@ -221,6 +222,44 @@ fn a_cell_that_lacks_a_picture_or_begins_in_the_middle_is_seen() {
     let mut empty = cell(&[0, 1]);
     empty.samples[1].bytes = 0;
     assert!(!empty.stands_for(2, false));
+}
+
+#[test]
+fn an_output_that_is_not_made_of_its_parts_is_flagged() {
+    let blobs = MemoryBlobs::default();
+    let kept = |bytes: &[u8]| Blob { digest: blobs.keep(bytes), bytes: bytes.len() as u64 };
+    let film = film(12, &[3, 4, 5, 6], (1, 25));
+    let head = |cell: Cell| PackHead { format: pack::FORMAT, entry: entry(), width: 1, height: 1, cells: vec![cell] };
+    let heads = [head(cell(&[0, 2, 1])), head(cell(&[0, 1]))];
+    let mut parts = Vec::new();
+    for (head, fill) in heads.iter().zip([1, 2]) {
+        let mut part = pack::front(head);
+        part.resize(part.len() + head.media_bytes() as usize, fill);
+        parts.push(part);
+    }
+    let placed: Vec<_> = heads.iter().zip(&parts).map(|(h, p)| (h.clone(), p.len() as u64 - h.media_bytes())).collect();
+    let layout = layout(Container::Mov, &film, &placed, &[]).expect("times in range");
+    let mut output = layout.head.clone();
+    for piece in &layout.pieces {
+        output.extend_from_slice(&parts[piece.part][piece.first as usize..][..piece.bytes as usize]);
+    }
+    let packs: Vec<Blob> = parts.iter().map(|p| kept(p)).collect();
+    let stage = Stage::Mux { film: kept(&film.encode()), class: String::new(), packs, sounds: vec![] };
+    let spec = Ffmpeg.check_spec(&spec(json!({})), None).expect("no fault").spec;
+    let plan = stage.encode();
+    let bits = |output: &[u8]| {
+        let result = wire::encode(&kept(output));
+        assert_eq!(Ffmpeg.check_result(&spec, &plan, 0, &result), 0);
+        Ffmpeg.check_blobs(&spec, &plan, 0, &result, &blobs).expect("the blobs are there")
+    };
+    assert_eq!(bits(&output), 0);
+    for at in (0..output.len()).step_by(7).chain([output.len() - 1]) {
+        let mut other = output.clone();
+        other[at] ^= 1;
+        assert_ne!(bits(&other), 0, "byte {at}");
+    }
+    assert_ne!(bits(&output[..output.len() - 1]), 0);
+    assert_ne!(bits(&[&output[..], b"x"].concat()), 0);
 }
 
 proptest! {

@@ -25,15 +25,15 @@ use serde_json::Value;
 use spec::Spec;
 use work::Stage;
 
-/// The family.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ffmpeg;
-
-/// Failures of a shard that say something about the input, not about the agent.
-const FINAL: [&str; 17] = [
+/// Codes that speak of the input or of the spec, not of the agent that says them.
+const FINAL: [&str; 22] = [
     "audio-unreadable",
     "cells-differ",
+    "encode-failed",
+    "format-not-taken",
+    "input-damaged",
     "input-is-a-playlist",
+    "input-not-taken",
     "input-too-large",
     "input-truncated",
     "input-unreadable",
@@ -46,9 +46,14 @@ const FINAL: [&str; 17] = [
     "part-unreadable",
     "pictures-differ",
     "resolution-changes",
+    "time-out-of-range",
     "times-not-ascending",
     "too-many-frames",
 ];
+
+/// The family.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ffmpeg;
 
 impl Family for Ffmpeg {
     fn kind(&self) -> &'static str {
@@ -89,16 +94,16 @@ impl Family for Ffmpeg {
         }
     }
 
+    fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
+        plan::work(&Spec::reread(spec), Stage::of(plan), shard).encode()
+    }
+
     fn is_final(&self, code: &str) -> bool {
         FINAL.contains(&code)
     }
 
     fn software(&self) -> &'static [&'static str] {
         &["ffmpeg"]
-    }
-
-    fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
-        plan::work(&Spec::reread(spec), Stage::of(plan), shard).encode()
     }
 
     fn shard_blobs(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<Digest> {

@@ -129,6 +129,8 @@ fn shown(stream: u32, (num, den): (u32, u32), scratch: &Scratch, host: &mut dyn 
     // A source that cannot be decoded without a fault has no single pass to be equal to.
     let mut args = words(QUIET.into_iter().chain(["-xerror"]).chain(GUARDS));
     args.extend(words(["-copyts", "-i", &format!("file:{INPUT}"), "-map", &format!("0:{stream}")]));
+    // Without it pictures of another size would be scaled to that of the first.
+    args.extend(words(["-autoscale", "0"]));
     args.extend(words([
         "-fps_mode",
         "passthrough",
@@ -144,7 +146,8 @@ fn shown(stream: u32, (num, den): (u32, u32), scratch: &Scratch, host: &mut dyn 
         if cut { "input-truncated" } else { "input-damaged" }
     };
     if let Err(complaint) = tool::run("ffmpeg", &args, scratch, 0, host)? {
-        let code = damaged(&complaint.0);
+        let nothing = complaint.0.contains("Cannot determine format of input stream");
+        let code = if nothing { "no-frames" } else { damaged(&complaint.0) };
         return Err(complaint.stop(code));
     }
     let said = tool::tail(&scratch.path("log")).unwrap_or_default();

@@ -229,3 +229,54 @@ pub fn tail(path: &Path) -> io::Result<String> {
 pub fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     words.into_iter().map(String::from).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Says stop at the third look.
+    struct Patient(Cell<u32>);
+
+    impl Host for Patient {
+        fn progress(&mut self, _: u64) -> Result<(), Stop> {
+            self.0.set(self.0.get() + 1);
+            if self.0.get() < 3 { Ok(()) } else { Err(Stop::Cancelled) }
+        }
+
+        fn blob_bytes(&mut self, _: &Digest) -> Result<u64, Stop> {
+            Err(Stop::BadPayload)
+        }
+
+        fn read(&mut self, _: &Digest, _: u64, _: &mut [u8]) -> Result<(), Stop> {
+            Err(Stop::BadPayload)
+        }
+
+        fn put(&mut self, _: &[u8]) -> Result<Digest, Stop> {
+            Err(Stop::BadPayload)
+        }
+    }
+
+    #[test]
+    fn a_tool_is_killed_when_told_and_its_folder_goes() {
+        let scratch = Scratch::new().expect("a folder");
+        let folder = scratch.path("");
+        let mut host = Patient(Cell::default());
+        // Any tool that would run for ever.
+        let ended = run("sleep", &words(["1000000"]), &scratch, 0, &mut host);
+        assert!(matches!(ended, Err(Stop::Cancelled)));
+        assert!(folder.is_dir());
+        drop(scratch);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_tool_that_fails_says_why_and_one_that_is_missing_is_told_apart() {
+        let scratch = Scratch::new().expect("a folder");
+        let mut host = forge_adapters::host::Bare;
+        let said = run("ls", &words(["no-such-file"]), &scratch, 0, &mut host).expect("it starts");
+        assert!(said.expect_err("it fails").0.contains("no-such-file"));
+        let missing = run("no-such-tool", &[], &scratch, 0, &mut host);
+        assert!(matches!(missing, Err(Stop::Failed { code: "ffmpeg-missing", .. })));
+    }
+}
