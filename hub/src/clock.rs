@@ -44,3 +44,9 @@ impl Clock {
         bytes
     }
 }
+
+/// When a file was changed, by the clock of its disk; the beginning of time where it does not say.
+pub fn changed_at(file: &std::fs::Metadata) -> Timestamp {
+    let changed = file.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    Timestamp(changed.map_or(0, |at| at.as_millis() as u64))
+}

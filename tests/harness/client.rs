@@ -2,6 +2,7 @@
 
 use crate::until::until;
 use bytes::Bytes;
+use futures::StreamExt;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method};
 use serde_json::Value;
@@ -93,12 +94,15 @@ impl Client {
         Ok(Answer { status, headers, bytes: response.bytes().await? })
     }
 
-    /// PUTs a body that breaks off after `bytes`, as a lost connection does.
-    pub async fn put_cut(&self, path: &str, bytes: Vec<u8>) {
-        let parts = [Ok(Bytes::from(bytes)), Err(std::io::Error::other("cut"))];
-        let body = reqwest::Body::wrap_stream(futures::stream::iter(parts));
-        let cut = self.request(Method::PUT, path, &[], None).body(body).send().await;
-        assert!(!cut.is_ok_and(|answer| answer.status().is_success()), "a cut body is not taken for the whole");
+    /// Begins to PUT a body that stops after `bytes` and never ends; aborting the task cuts the connection.
+    pub fn put_and_hang(&self, path: &str, bytes: Vec<u8>) -> tokio::task::JoinHandle<()> {
+        let first = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from(bytes)) });
+        let body = reqwest::Body::wrap_stream(first.chain(futures::stream::pending()));
+        let begun = self.request(Method::PUT, path, &[], None).body(body);
+        tokio::spawn(async move {
+            let sent = begun.send().await;
+            assert!(!sent.is_ok_and(|answer| answer.status().is_success()), "a part is not taken for the whole");
+        })
     }
 
     /// A request with the key on it.

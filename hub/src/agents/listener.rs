@@ -99,7 +99,9 @@ impl Door {
                         tasks.spawn(welcome(hub.clone(), sessions.clone(), incoming, counted, stop.clone()));
                     }
                 }
-                _ = count.tick() => drop(hub.metrics().connections.set(endpoint.open_connections() as i64)),
+                _ = count.tick() => {
+                    hub.metrics().connections.set(endpoint.open_connections() as i64);
+                }
                 Some(ended) = tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
                         tracing::error!(%error, "a task of the agents' door panicked");

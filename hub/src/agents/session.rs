@@ -3,7 +3,7 @@
 use super::join::{Joined, join};
 use super::listener::close;
 use super::router::{Registered, Routed, Sessions};
-use super::streams::{Control, ControlError, Done, Step, answer, step};
+use super::streams::{Control, ControlError, Done, Step, answer, sleep_until, step};
 use super::submit;
 use crate::effects::dispatch::Dispatcher;
 use crate::handle::Hub;
@@ -132,6 +132,7 @@ impl<'a> Live<'a> {
         self.look_again();
         while !self.ended {
             let retry_at = self.machine.retry_time().map(|at| self.started + Duration::from_millis(at.0));
+            let timer_at = retry_at.or(self.rest_at);
             let connected = self.registered.is_some();
             let reads = connected && self.machine.has_room() && !self.steps.is_empty();
             let event = tokio::select! {
@@ -142,7 +143,7 @@ impl<'a> Live<'a> {
                 Some(done) = self.steps.next(), if reads => Event::Step(done),
                 Some((id, verdict)) = self.submissions.next(), if !self.submissions.is_empty() => Event::Verdict(id, verdict),
                 () = std::future::ready(()), if !settled => Event::Settle,
-                () = sleep_until(retry_at.or(self.rest_at)), if retry_at.or(self.rest_at).is_some() => Event::Timer,
+                () = sleep_until(timer_at), if timer_at.is_some() => Event::Timer,
             };
             settled = matches!(event, Event::Settle);
             match event {
@@ -494,13 +495,6 @@ const _: () = assert!(ATTEMPT_STREAMS_MAX >= 2 * forge_projections::agents::WIND
 async fn next_routed(registered: &mut Option<Registered>) -> Option<Routed> {
     match registered {
         Some(registered) => registered.inbox.recv().await.map(|routed| *routed),
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

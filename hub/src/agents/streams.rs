@@ -7,6 +7,7 @@ use forge_protocol::frame::FrameError;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::{AgentToHub, Assembler};
 use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
+use tokio::time::Instant;
 
 /// Bytes of an attempt's stream: `Have` and a result or failure.
 const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX + 64;
@@ -96,6 +97,14 @@ pub(super) fn answer(bytes: &[u8]) -> Result<Option<AgentToHub>, FrameError> {
             None if rest.is_empty() => return Ok(None),
             None => return Err(FrameError::Truncated),
         }
+    }
+}
+
+/// Never, without a time.
+pub(super) async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

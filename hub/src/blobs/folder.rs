@@ -2,13 +2,14 @@
 //!
 //! Blocking; callers offload.
 
-use forge_event::Digest;
+use crate::clock::changed_at;
+use forge_event::{Digest, Timestamp};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Bytes that are read and hashed at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -180,11 +181,11 @@ impl Folder {
         }
     }
 
-    /// Every blob here, with the age of its file.
+    /// Every blob here, with the age of its file as of `now`.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn list(&self) -> io::Result<Vec<(Digest, Duration)>> {
+    pub fn list(&self, now: Timestamp) -> io::Result<Vec<(Digest, Duration)>> {
         let mut found = Vec::new();
         for shelf in fs::read_dir(&self.root)? {
             let shelf = shelf?;
@@ -196,7 +197,7 @@ impl Folder {
                 let name = file.file_name();
                 let digest = name.to_str().and_then(forge_event::digest::unhex::<32>).map(Digest);
                 let Some(digest) = digest else { continue };
-                found.push((digest, age(&file.metadata()?)));
+                found.push((digest, age(&file.metadata()?, now)));
             }
         }
         Ok(found)
@@ -206,11 +207,11 @@ impl Folder {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn sweep(&self) -> io::Result<()> {
+    pub fn sweep(&self, now: Timestamp) -> io::Result<()> {
         for file in fs::read_dir(self.root.join("incoming"))? {
             let file = file?;
             let busy = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if !busy.contains(&file.path().display().to_string()) && age(&file.metadata()?) > PART_AGE_MAX {
+            if !busy.contains(&file.path().display().to_string()) && age(&file.metadata()?, now) > PART_AGE_MAX {
                 fs::remove_file(file.path())?;
             }
         }
@@ -218,9 +219,9 @@ impl Folder {
     }
 }
 
-fn age(meta: &fs::Metadata) -> Duration {
-    let changed = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    SystemTime::now().duration_since(changed).unwrap_or_default()
+/// Nothing, where the file says that it is younger than `now`.
+fn age(meta: &fs::Metadata, now: Timestamp) -> Duration {
+    Duration::from_millis(now.since(changed_at(meta)).0)
 }
 
 fn hash_into(hasher: &mut blake3::Hasher, file: &mut File) -> io::Result<()> {
@@ -347,7 +348,7 @@ mod tests {
         assert_eq!((digest, bytes), (Digest::of(b"some bytes"), 10));
         fs::write(folder.path(&digest), b"some bites").expect("a disk");
         assert_eq!(folder.is_whole(&digest).expect("a disk"), Some(false));
-        assert_eq!(folder.list().expect("a disk").len(), 1);
+        assert_eq!(folder.list(Timestamp(0)).expect("a disk"), [(digest, Duration::ZERO)]);
         folder.remove(&digest).expect("a disk");
         assert_eq!(folder.is_whole(&digest).expect("a disk"), None);
         let _ = fs::remove_dir_all(&folder.root);

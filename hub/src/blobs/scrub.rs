@@ -56,7 +56,7 @@ pub async fn run(hub: Hub, stop: CancellationToken) {
 async fn round(hub: &Hub, folder: &Arc<Folder>, whole: bool) -> io::Result<Round> {
     let mut done = Round::default();
     if whole {
-        done.damaged = drop_damaged(folder).await?;
+        done.damaged = drop_damaged(hub, folder).await?;
     }
     done.removed = drop_unnamed(hub, folder).await?;
     let mut from = Digest::default();
@@ -86,11 +86,11 @@ fn after(digest: Digest) -> Option<Digest> {
     None
 }
 
-async fn drop_damaged(folder: &Arc<Folder>) -> io::Result<u64> {
-    let folder = folder.clone();
+async fn drop_damaged(hub: &Hub, folder: &Arc<Folder>) -> io::Result<u64> {
+    let (folder, now) = (folder.clone(), hub.clock().now());
     let work = move || {
         let mut damaged = 0;
-        for (digest, _) in folder.list()? {
+        for (digest, _) in folder.list(now)? {
             if folder.is_whole(&digest)? == Some(false) {
                 warn!(%digest, "a blob is not what its name says; it is fetched anew");
                 folder.remove(&digest)?;
@@ -103,8 +103,8 @@ async fn drop_damaged(folder: &Arc<Folder>) -> io::Result<u64> {
 }
 
 async fn drop_unnamed(hub: &Hub, folder: &Arc<Folder>) -> io::Result<u64> {
-    let listing = folder.clone();
-    let list = move || listing.sweep().and_then(|()| listing.list());
+    let (listing, now) = (folder.clone(), hub.clock().now());
+    let list = move || listing.sweep(now).and_then(|()| listing.list(now));
     let old: BTreeSet<Digest> = tokio::task::spawn_blocking(list)
         .await
         .map_err(io::Error::other)??

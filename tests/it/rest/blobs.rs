@@ -67,15 +67,21 @@ async fn an_upload_goes_on_where_it_was_cut_and_wrong_bytes_are_not_kept() {
     let ahead = client.try_send(PUT, &path, &[("upload-offset", "7")], Some(blob[7..].to_vec())).await;
     let ahead = ahead.expect("an answer").is(409);
     assert_eq!((ahead.problem(), ahead.json()["upload_offset"].as_u64()), ("offset-mismatch".into(), Some(0)));
-    client.put_cut(&path, blob[..100_000].to_vec()).await;
+    let stuck = client.put_and_hang(&path, blob[..100_000].to_vec());
     let from = until("the part is there", async || {
         let offset = client.send(HEAD, &path, &[], None).await;
         offset.header("upload-offset").and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0)
     })
     .await;
+    stuck.abort();
     let offset = from.to_string();
-    let rest = client.try_send(PUT, &path, &[("upload-offset", &offset)], Some(blob[from..].to_vec())).await;
-    rest.expect("an answer").is(201);
+    until("the rest is taken", async || {
+        let rest = client.try_send(PUT, &path, &[("upload-offset", &offset)], Some(blob[from..].to_vec())).await;
+        let rest = rest.expect("an answer");
+        // The hub may not have seen yet that the connection is gone.
+        (rest.status != 429).then(|| rest.is(201))
+    })
+    .await;
     assert_eq!(client.get(&path).await.is(200).bytes, blob);
 }
 
@@ -127,7 +133,7 @@ async fn a_signed_url_allows_one_thing_and_nothing_that_was_altered() {
     assert_eq!(late.is(403).problem(), "bad-signature");
     for (body, code) in [
         (json!({"digest": digest, "op": "put"}), "missing-field"),
-        (json!({"digest": "abc", "op": "get"}), "malformed"),
+        (json!({"digest": "abc", "op": "get"}), "out-of-range"),
         (json!({"digest": digest, "op": "get", "range": [9, 5]}), "malformed"),
         (json!({"digest": digest, "op": "get", "range": [0, 5000]}), "out-of-range"),
         (json!({"digest": digest, "op": "get", "ttl": "25h"}), "out-of-range"),
@@ -247,7 +253,7 @@ async fn inputs_at_fault_are_refused_before_anything_is_held() {
         let spec = json!({"op": "gemm", "dtype": "f64", "A": matrix, "B": bad});
         let refused = client.post("/v1/jobs", json!({"kind": "blas", "spec": spec})).await.is(422).json();
         let fault = &refused["errors"][0];
-        assert_eq!(fault["pointer"], "/spec/B", "{refused}");
+        assert_eq!(fault["pointer"], "#/spec/B", "{refused}");
         assert!(code.is_empty() || fault["code"] == code, "{refused}");
     }
     let events = client.get(&format!("/v1/log?from={}", before + 1)).await.is(200).json();

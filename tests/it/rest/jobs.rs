@@ -157,7 +157,7 @@ async fn a_job_is_cancelled_only_as_the_caller_saw_it() {
 async fn what_the_contract_has_and_this_version_not_says_so() {
     let house = House::found().await;
     let client = house.client();
-    for path in ["/v1/agents/a7/sandbox", "/v1/jobs/j7/retry", "/v1/blobs/exists", "/v1/ledger/transfers"] {
+    for path in ["/v1/agents/a7/sandbox", "/v1/jobs/j7/retry", "/v1/jobs/j7/pause", "/v1/ledger/transfers"] {
         assert_eq!(client.post(path, json!({})).await.is(422).problem(), "not-yet");
     }
     let patched = client.send(Method::PATCH, "/v1/jobs/j7", &[], Some(json!({}))).await;

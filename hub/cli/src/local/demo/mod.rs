@@ -1,10 +1,12 @@
 //! `forge demo`: the main job, which checks itself.
 //!
 //! Three hub processes and four agent processes, a job, a SIGKILL for the leader midway; then the
-//! same job from nothing on a single node, and the log replayed offline.
+//! same job from nothing on a single node, and the log replayed offline. With `--kind all` also a small job of each
+//! other family, on both.
 
 mod checks;
 mod house;
+mod kinds;
 mod run;
 
 pub use run::run;
@@ -26,9 +28,9 @@ pub enum Break {
 }
 
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  forge demo\n  forge demo --break credit")]
+#[command(after_help = "Examples:\n  forge demo\n  forge demo --kind all\n  forge demo --break credit")]
 pub struct DemoOptions {
-    /// Which jobs: monte_carlo, or all that this version has
+    /// Which jobs: monte_carlo, or one of every family
     #[arg(long, default_value = "monte_carlo", value_parser = ["monte_carlo", "all"])]
     pub kind: String,
     /// Keep logs and exports here; a new folder, removed on success, without it

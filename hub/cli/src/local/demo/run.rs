@@ -2,6 +2,7 @@
 
 use super::checks::{CALL, Failed, black_scholes, forge_credit};
 use super::house::House;
+use super::kinds;
 use super::{Break, DemoOptions};
 use crate::commands::offline;
 use anyhow::{Context, Result, anyhow};
@@ -50,7 +51,7 @@ fn fresh_folder() -> Result<PathBuf> {
     Ok(folder.keep())
 }
 
-fn say(text: &str) {
+pub fn say(text: &str) {
     anstream::eprintln!(" {text}");
 }
 
@@ -88,23 +89,45 @@ async fn play(options: &DemoOptions, folder: &Path, started: Instant) -> Result<
         "{id} succeeded after {:.1} s; running it again from nothing on a single node",
         started.elapsed().as_secs_f64()
     ));
+    let others = match options.kind.as_str() {
+        "all" => match kinds::run(&house, folder, false).await? {
+            Ok(others) => others,
+            Err(failed) => return Ok(Err(failed)),
+        },
+        _ => Vec::new(),
+    };
     let export = folder.join("demo.forge");
     std::fs::write(&export, house.export().await?).with_context(|| format!("writing {}", export.display()))?;
     drop(house);
-    let reference = reference(options, folder).await?;
+    let (reference, again) = reference(options, folder).await?;
+    let again = match again {
+        Ok(again) => again,
+        Err(failed) => return Ok(Err(failed)),
+    };
+    if let Err(failed) = kinds::compare(&others, &again) {
+        return Ok(Err(failed));
+    }
     spoil(options.spoil, &mut result, &mut digest, &export)?;
-    Ok(judge(&id, &done, &result, &digest, &reference, &export, started))
+    let verdict = judge(&id, &done, &result, &digest, &reference, &export, (started, others.len() + 1));
+    if verdict.is_ok() {
+        others.iter().for_each(|other| crate::output::out(&format!("{}\n", other.line)));
+    }
+    Ok(verdict)
 }
 
-/// The same job on one node with other shards.
-async fn reference(options: &DemoOptions, folder: &Path) -> Result<Vec<u8>> {
+/// The same jobs on one node with other shards.
+async fn reference(options: &DemoOptions, folder: &Path) -> Result<(Vec<u8>, Result<Vec<kinds::Ran>, Failed>)> {
     let house = House::start(&folder.join("reference"), 1, 2).await?;
     let id = house.submit(job(options.samples, Some(REFERENCE_CELLS))).await?;
     let done = wait_for(&house, &id, is_final).await?;
     if done["state"] != "succeeded" {
         return Err(anyhow!("the reference job {id} {}: {}", done["state"], done["error"]));
     }
-    Ok(house.result(&id).await?.0)
+    let others = match options.kind.as_str() {
+        "all" => kinds::run(&house, folder, true).await?,
+        _ => Ok(Vec::new()),
+    };
+    Ok((house.result(&id).await?.0, others))
 }
 
 fn spoil(spoil: Option<Break>, result: &mut [u8], digest: &mut String, export: &Path) -> Result<()> {
@@ -140,7 +163,7 @@ fn judge(
     digest: &str,
     reference: &[u8],
     export: &Path,
-    started: Instant,
+    (started, kinds): (Instant, usize),
 ) -> Result<String, Failed> {
     if result != reference {
         let show = |bytes: &[u8]| forge_event::Digest::of(bytes).to_string();
@@ -194,7 +217,7 @@ fn judge(
         return Err(Failed::new("replay", format!("saw {}", found["jobs"][id]), format!("expected {computed}")));
     }
     Ok(format!(
-        "OK demo kinds=1 price={price:.6} stderr={stderr:.6} black_scholes={exact:.6} digest={computed} nodes=3 kills=1 events={} rederived={} differ={} ledger_sum={} seconds={}",
+        "OK demo kinds={kinds} price={price:.6} stderr={stderr:.6} black_scholes={exact:.6} digest={computed} nodes=3 kills=1 events={} rederived={} differ={} ledger_sum={} seconds={}",
         found["events"],
         found["decisions"]["rederived"],
         found["decisions"]["differ"],
@@ -207,11 +230,11 @@ fn percent(job: &Value) -> u64 {
     job["progress"]["percent"].as_f64().unwrap_or(0.0) as u64
 }
 
-fn is_final(job: &Value) -> bool {
+pub fn is_final(job: &Value) -> bool {
     matches!(job["state"].as_str(), Some("succeeded" | "failed" | "cancelled"))
 }
 
-async fn wait_for(house: &House, id: &str, until: impl Fn(&Value) -> bool) -> Result<Value> {
+pub async fn wait_for(house: &House, id: &str, until: impl Fn(&Value) -> bool) -> Result<Value> {
     let deadline = Instant::now() + JOB_WAIT;
     loop {
         let job = house.job(id).await?;
