@@ -246,11 +246,12 @@ mod tests {
         (0..count).map(|_| one()).collect()
     }
 
-    fn equal_bits<T: Lanes, B: PartialEq + std::fmt::Debug>(
-        from: fn(f64) -> T,
-        bits: fn(T) -> B,
-        plain: fn([usize; 3], &[T], &[T], &mut [T]),
-    ) {
+    /// The reference: shape, left, right, what is added to.
+    type Reference<T> = fn([usize; 3], &[T], &[T], &mut [T]);
+    /// One way to multiply, by name.
+    type Level<'a, T> = (&'a str, &'a dyn Fn(Product<'_, T>));
+
+    fn equal_bits<T: Lanes, B: PartialEq + std::fmt::Debug>(from: fn(f64) -> T, bits: fn(T) -> B, plain: Reference<T>) {
         for (seed, shape) in SHAPES.into_iter().enumerate() {
             let [rows, inner, cols] = shape;
             let mut state = seed as u64;
@@ -258,7 +259,7 @@ mod tests {
             let (a, b, start) = (matrix(rows * inner), matrix(inner * cols), matrix(rows * cols));
             let mut expected = start.clone();
             plain(shape, &a, &b, &mut expected);
-            let levels: [(&str, &dyn Fn(Product<'_, T>)); 6] = [
+            let levels: [Level<'_, T>; 6] = [
                 ("best", &|product| Fast::default().multiply(product)),
                 ("without detection", &|product| Fast(Arch::Scalar).multiply(product)),
                 ("one number", &|product| Scalar.vectorize(product)),

@@ -17,12 +17,14 @@ const FIELD: (usize, usize) = (24, 30);
 /// Rows, inner length and columns of the product.
 const PRODUCT: (usize, usize, usize) = (150, 90, 120);
 
+/// What a document must say; gives what is worth showing.
+type Check = Box<dyn Fn(&Value) -> Result<String, Failed>>;
+
 /// A job of one family, in two shardings.
 struct Case {
     kind: &'static str,
     specs: [Value; 2],
-    /// What the document must say; gives what is worth showing.
-    check: Box<dyn Fn(&Value) -> Result<String, Failed>>,
+    check: Check,
 }
 
 /// What the other families gave, a line each, and their documents by kind.
