@@ -9,7 +9,7 @@ price() { # NAME MODEL key=value…
     for pair in $market "$@"; do pairs="$pairs params.$pair"; done
     # shellcheck disable=SC2086 # pairs are words
     id=$(forge submit monte_carlo "model=$model" $pairs samples=2e6 seed=42 \
-        'outputs=["mean","stderr","hist"]' 'hist.edges=[0,10,20,30,40,50,60,70,80]' --name "$name" -o id)
+        'outputs=["mean","stderr","hist"]' 'hist.edges=[0,2,4,6,8,10,12,14,16,18,20,22,24,26,28,30,32,34,36,38,40]' --name "$name" -o id)
     forge job wait "$id" > /dev/null
     forge job result "$id" -o json | sed -E "s/.*\"mean\":\{\"value\":([^,]*),.*\"stderr\":\{\"value\":([^,]*),.*/$(printf '%-28s' "$name") \1 ± \2/"
     last=$id

@@ -3,6 +3,7 @@
 //! A test sees a hub as its users do: through REST, through QUIC, and through the files it leaves.
 //! Nothing here looks inside a node.
 
+mod blob;
 mod child;
 mod client;
 mod house;
@@ -10,6 +11,7 @@ mod job;
 mod sse;
 mod until;
 
+pub use blob::{npy, put};
 pub use child::Child;
 pub use client::{Answer, Client};
 pub use house::{House, PROJECT};

@@ -12,7 +12,7 @@ fn bytes(count: usize, seed: u8) -> Vec<u8> {
     (0..count as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 ^ seed).collect()
 }
 
-async fn put(client: &Client, blob: &[u8]) -> String {
+async fn kept(client: &Client, blob: &[u8]) -> String {
     let digest = Digest::of(blob).to_string();
     let answer =
         client.try_send(PUT, &format!("/v1/blobs/{digest}"), &[], Some(blob.to_vec())).await.expect("an answer");
@@ -32,7 +32,7 @@ async fn what_is_put_is_got_whole_and_in_parts() {
     let house = House::found().await;
     let client = house.client();
     let blob = bytes(1_000_003, 1);
-    let digest = put(&client, &blob).await;
+    let digest = kept(&client, &blob).await;
     let path = format!("/v1/blobs/{digest}");
     let again = client.try_send(PUT, &path, &[], Some(blob.clone())).await.expect("an answer");
     assert_eq!(again.is(200).json()["bytes"], 1_000_003);
@@ -48,7 +48,7 @@ async fn what_is_put_is_got_whole_and_in_parts() {
     assert_eq!(client.send(Method::GET, &path, &[("range", "bytes=1000003-")], None).await.status, 416);
     let length = client.send(HEAD, &path, &[], None).await.is(200);
     assert_eq!(length.header("content-length"), Some("1000003"));
-    let empty = put(&client, b"").await;
+    let empty = kept(&client, b"").await;
     assert_eq!(client.get(&format!("/v1/blobs/{empty}")).await.is(200).bytes.len(), 0);
 }
 
@@ -108,7 +108,7 @@ async fn a_signed_url_allows_one_thing_and_nothing_that_was_altered() {
     assert_eq!(inner.is(206).bytes, blob[12..14]);
     let outer = by_url(&client, Method::GET, &url, &[("range", "bytes=0-13")], None).await;
     assert_eq!(outer.is(403).problem(), "bad-signature");
-    let other = put(&client, &bytes(5000, 4)).await;
+    let other = kept(&client, &bytes(5000, 4)).await;
     let altered = [
         url.replace(&digest, &other),
         url.replace("op=get", "op=put"),
@@ -149,7 +149,7 @@ async fn a_blob_is_of_one_project_alone() {
     let house = House::found().await;
     let client = house.client();
     let blob = bytes(1000, 5);
-    let digest = put(&client, &blob).await;
+    let digest = kept(&client, &blob).await;
     let project = house.project("other").await;
     let other = client.with_key(&house.key(&project, &["blobs"]).await);
     let asked = json!({"digests": [digest]});
@@ -159,7 +159,7 @@ async fn a_blob_is_of_one_project_alone() {
     // Who has the bytes may have the blob; who only knows its digest may not.
     let wrong = other.try_send(PUT, &format!("/v1/blobs/{digest}"), &[], Some(bytes(1000, 6))).await;
     assert_eq!(wrong.expect("an answer").is(422).problem(), "digest-mismatch");
-    put(&other, &blob).await;
+    kept(&other, &blob).await;
     assert_eq!(other.get(&format!("/v1/blobs/{digest}")).await.is(200).bytes, blob);
     let blind = client.with_key(&house.key(&project, &["jobs:read"]).await);
     assert_eq!(blind.get(&format!("/v1/blobs/{digest}")).await.is(403).problem(), "forbidden");
@@ -170,7 +170,7 @@ async fn a_blob_outlives_a_node_and_a_flipped_byte() {
     let mut house = House::of_three().await;
     let leader = house.leader().await;
     let blob = bytes(3_000_000, 7);
-    let digest = put(&house.client_of(&leader), &blob).await;
+    let digest = kept(&house.client_of(&leader), &blob).await;
     house.kill(&leader).await;
     let client = house.client();
     let path = format!("/v1/blobs/{digest}");
@@ -196,31 +196,13 @@ async fn a_blob_outlives_a_node_and_a_flipped_byte() {
     assert_eq!(std::fs::read(&file).expect("it is there"), blob);
 }
 
-/// A matrix as `numpy.save` writes it.
-fn npy(rows: usize, columns: usize, entry: impl Fn(usize, usize) -> f64) -> Vec<u8> {
-    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
-    while (10 + header.len() + 1) % 64 != 0 {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.bytes());
-    for row in 0..rows {
-        for column in 0..columns {
-            bytes.extend(entry(row, column).to_le_bytes());
-        }
-    }
-    bytes
-}
-
 #[tokio::test]
 async fn two_matrices_go_in_and_their_product_comes_out() {
     let mut house = House::found().await;
     house.agents(2, 2).await;
     let client = house.client();
     let (a, b) = (|i: usize, j: usize| (i * 3 + j) as f64, |i: usize, j: usize| (i as f64) - (j as f64) * 2.0);
-    let (left, right) = (put(&client, &npy(37, 21, a)).await, put(&client, &npy(21, 29, b)).await);
+    let (left, right) = (kept(&client, &npy(37, 21, a)).await, kept(&client, &npy(21, 29, b)).await);
     let product = |i: usize, j: usize| (0..21).map(|k| a(i, k) * b(k, j)).sum::<f64>();
     let expected = npy(37, 29, product);
     let mut documents = Vec::new();
@@ -245,9 +227,9 @@ async fn inputs_at_fault_are_refused_before_anything_is_held() {
     house.agents(1, 1).await;
     let client = house.client();
     let before = client.get("/v1/jobs").await.index();
-    let matrix = put(&client, &npy(4, 4, |i, j| (i + j) as f64)).await;
-    let cut = put(&client, &npy(4, 4, |_, _| 1.0)[..100]).await;
-    let text = put(&client, b"these are no numbers").await;
+    let matrix = kept(&client, &npy(4, 4, |i, j| (i + j) as f64)).await;
+    let cut = kept(&client, &npy(4, 4, |_, _| 1.0)[..100]).await;
+    let text = kept(&client, b"these are no numbers").await;
     let unknown = Digest([9; 32]).to_string();
     for (bad, code) in [(&unknown, "blob-missing"), (&cut, ""), (&text, "")] {
         let spec = json!({"op": "gemm", "dtype": "f64", "A": matrix, "B": bad});

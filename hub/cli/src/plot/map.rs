@@ -62,7 +62,7 @@ pub fn patterns(document: &Value, array: &[u8]) -> Result<String, PlotError> {
     let lines = shown.div_ceil(2);
     let (width, height) = (2.0 * (PANEL.0 + 16.0) + 16.0, 60.0 + lines as f64 * (PANEL.1 + 40.0));
     let mut sheet =
-        Sheet::new(width, height, "Patterns of variability (EOFs)", "red: positive · blue: negative · blank: masked");
+        Sheet::new(width, height, "Patterns of variability (EOFs)", "red: positive · blue: negative · grey: masked");
     for mode in 0..shown {
         let (x, y) = (16.0 + (mode % 2) as f64 * (PANEL.0 + 16.0), 76.0 + (mode / 2) as f64 * (PANEL.1 + 40.0));
         let share =
