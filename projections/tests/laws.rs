@@ -438,3 +438,35 @@ fn replay_stops_behind_the_turn_that_holds_the_index() {
     assert_eq!(json["jobs"].as_object().unwrap().len(), 1);
     assert_eq!(json["balances"]["equity:issued"], "-50.000000");
 }
+
+/// Bits of checks that read blobs cannot be derived from a log alone; those of the free checks can.
+#[test]
+fn a_result_that_only_its_blobs_convict_leaves_an_honest_log() {
+    for (flagged, honest) in [(true, true), (false, false)] {
+        let mut hub = Hub::new();
+        let project = hub.project(1, None);
+        hub.issue(project, 50_000_000);
+        let provider = hub.provider();
+        let agent = hub.agent(provider);
+        let joined = hub.joined(agent, NodeId(1), 4, Hub::capabilities());
+        hub.turn(vec![joined]).unwrap();
+        let digest = Digest::of(b"an input");
+        let blob = hub.asked(BlobRecorded { project, digest, bytes: 8, job: None });
+        hub.turn(vec![blob]).unwrap();
+        let mut submission = Hub::submission(project, 1);
+        submission.spec = format!("{{\"shards\":1,\"input\":\"{digest}\"}}").into_bytes();
+        submission.inputs = vec![digest];
+        let fact = hub.asked(submission);
+        let job = JobId::born_at(hub.turn(vec![fact]).unwrap());
+        hub.run_effect(job).unwrap();
+        // Passes the free checks and is flagged all the same; or fails them and is let through.
+        let bytes = if flagged { fake::good(1) } else { fake::bad() };
+        let mut fact = hub.received(agent, job, 1, Runs::one(0), bytes);
+        let Event::ResultReceived(received) = &mut fact.event else { unreachable!("it is a delivery") };
+        received.checks.bits = if flagged { 1 << 7 } else { 0 };
+        hub.turn(vec![fact]).unwrap();
+        let options = Options { recheck: true, ..Options::default() };
+        let report = Verifier::new(&hub.archive(), &FAMILIES, options).finish();
+        assert_eq!(report.fault.is_none(), honest, "{:?}", report.fault);
+    }
+}

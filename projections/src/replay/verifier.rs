@@ -211,6 +211,10 @@ impl<'a> Verifier<'a> {
             for shard in shards.by_ref().take(run.count as usize) {
                 let Some(bytes) = &run.inline else { continue };
                 let bits = family.check_result(&submitted.spec, &stage.plan_body, stage.local(shard), bytes);
+                // Where the free checks pass, further bits come from checks that read blobs, which an export does not hold.
+                if bits == 0 && !submitted.inputs.is_empty() && e.checks.bits != 0 {
+                    continue;
+                }
                 if bits != e.checks.bits {
                     let detail = alloc::format!(
                         "the checks of {}.{shard} give {bits:#x}, recorded is {:#x}",

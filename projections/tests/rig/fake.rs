@@ -53,7 +53,10 @@ impl Family for Fake {
         let shards = shards.ok_or_else(|| vec![fault()])?;
         let stages = spec.get("stages").and_then(serde_json::Value::as_u64).unwrap_or(1);
         let more = if stages > 1 { format!(",\"stages\":{stages}") } else { String::new() };
-        Ok(CheckedSpec { spec: format!("{{\"shards\":{shards}{more}}}").into_bytes(), inputs: Vec::new() })
+        let input: Option<Digest> = spec.get("input").and_then(|text| text.as_str()?.parse().ok());
+        let named = input.map_or(String::new(), |digest| format!(",\"input\":\"{digest}\""));
+        let spec = format!("{{\"shards\":{shards}{more}{named}}}").into_bytes();
+        Ok(CheckedSpec { spec, inputs: input.into_iter().collect() })
     }
 
     fn plan(&self, past: &Past<'_>, _: PlanHints, _: &dyn Blobs) -> Result<Plan, Fault> {
