@@ -20,15 +20,22 @@ impl World {
         if let Some(ended) = job.ended {
             return Why::new(Reason::JobOver, ended, over(job));
         }
-        if job.stages.is_empty() {
-            let since = job.running.map_or(EventIndex(id.0), |r| r.started);
-            let headline = match job.running {
-                Some(running) => format!("Being cut into shards on {}, start {}", running.node, running.try_number),
-                None => "Waiting to be cut into shards".into(),
+        if job.stages.is_empty() || (job.is_complete() && job.goes_on()) {
+            let since = if job.stages.is_empty() { EventIndex(id.0) } else { job.updated };
+            let since = job.running.map_or(since, |r| r.started);
+            let what = match job.stages.len() {
+                0 => String::new(),
+                done => format!("Stage {done} is done; the next is "),
             };
-            return Why::new(Reason::Planning, since, headline);
+            let headline = match job.running {
+                Some(running) => {
+                    format!("{what}being cut into shards on {}, start {}", running.node, running.try_number)
+                }
+                None => format!("{what}waiting to be cut into shards"),
+            };
+            return Why::new(Reason::Planning, since, capitalised(headline));
         }
-        if job.state == JobState::Planning {
+        if self.jobs.waiting_for_credits.contains(&(job.project(), id)) {
             return self.why_unpaid(id, job);
         }
         if job.is_complete() {
@@ -64,7 +71,9 @@ impl World {
     fn missing_credits(&self, id: JobId, job: &Job) -> Option<Credits> {
         let (_, rate) = self.price_of(id)?;
         let available = self.accounting.balance(crate::accounting::Account::ProjectAvailable(job.project()));
-        let missing = rate.of(u128::from(job.shard_count)).saturating_sub(u128::try_from(available).unwrap_or(0));
+        let missing = rate
+            .of(u128::from(job.stages.last()?.shards.count()))
+            .saturating_sub(u128::try_from(available).unwrap_or(0));
         (missing > 0).then_some(Credits(missing))
     }
 
@@ -103,4 +112,10 @@ fn over(job: &Job) -> String {
         JobState::Failed => format!("The job failed, {code}: {detail}"),
         _ => "The job succeeded".into(),
     }
+}
+
+/// The text with a capital in front.
+fn capitalised(text: String) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
