@@ -104,6 +104,10 @@ fn described(call: &Call, world: &World, submission: &Submission, plan: &FirstSt
     if matching.is_empty() {
         warnings.push("no connected agent matches the requirements".to_string());
     }
+    if !plan.last {
+        warnings
+            .push("further stages follow from what this one finds; shards, credits and times are of the first".into());
+    }
     if available < cost as i128 {
         let available = text::micro(available);
         warnings.push(format!("the job needs {} credits; the project has {available} available", text::credits(cost)));
