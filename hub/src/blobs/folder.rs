@@ -86,6 +86,12 @@ impl Folder {
         open.iter().filter(|name| name.starts_with(&of_owner)).count()
     }
 
+    /// Whether an owner's upload of a blob is under way.
+    pub fn is_busy(&self, owner: &str, digest: &Digest) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.contains(&self.part(owner, digest).display().to_string())
+    }
+
     /// How far an upload has come; 0 if there is none. Units: bytes.
     pub fn uploaded(&self, owner: &str, digest: &Digest) -> u64 {
         fs::metadata(self.part(owner, digest)).map_or(0, |meta| meta.len())

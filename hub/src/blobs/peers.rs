@@ -16,6 +16,9 @@ use tokio::time::timeout;
 const FRAME_BYTES: usize = 256 * 1024;
 /// A peer takes or gives a frame within this time.
 const STEP: Duration = Duration::from_secs(10);
+/// How long to wait for another transfer of the same blob, and between two looks.
+const BUSY_WAIT: Duration = Duration::from_secs(60);
+const BUSY_LOOK: Duration = Duration::from_millis(100);
 /// Whose uploads these are, in the folder.
 const OWNER: &str = "peers";
 
@@ -60,6 +63,12 @@ async fn told(link: &mut Link) -> io::Result<Told> {
     postcard::from_bytes(&hear(link).await?).map_err(|_| bad("not an answer"))
 }
 
+/// As [`told`], for an answer that has its own deadline.
+async fn told_later(link: &mut Link) -> io::Result<Told> {
+    let frame = link.recv().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    postcard::from_bytes(&frame).map_err(|_| bad("not an answer"))
+}
+
 /// Serves one link that a peer opened.
 pub async fn serve(hub: Hub, mut link: Link) {
     let Ok(folder) = hub.blobs().cloned() else { return };
@@ -98,7 +107,19 @@ async fn send(folder: &Arc<Folder>, link: &mut Link, digest: Digest, from: u64, 
     Ok(())
 }
 
+/// Waits while another transfer brings this blob; it may be here then.
+async fn settled(folder: &Arc<Folder>, digest: &Digest) {
+    let over = async {
+        while folder.is_busy(OWNER, digest) {
+            tokio::time::sleep(BUSY_LOOK).await;
+        }
+    };
+    // Whoever waited too long is told that it is busy.
+    let _ = timeout(BUSY_WAIT, over).await;
+}
+
 async fn take(folder: &Arc<Folder>, link: &mut Link, digest: Digest, bytes: u64) -> io::Result<()> {
+    settled(folder, &digest).await;
     if folder.bytes(&digest)?.is_some() {
         return say(link, &Told::Kept).await;
     }
@@ -144,7 +165,9 @@ async fn push(hub: Hub, to: NodeId, digest: Digest, bytes: u64) -> io::Result<()
     let folder = hub.blobs().map_err(io::Error::other)?.clone();
     let mut link = timeout(STEP, hub.transport().open(to, Lane::Blob)).await??;
     say(&mut link, &Ask::Put { digest, bytes }).await?;
-    match told(&mut link).await? {
+    // It answers once no other transfer brings it the same blob.
+    let first = timeout(BUSY_WAIT + STEP, told_later(&mut link)).await??;
+    match first {
         Told::Kept => return Ok(()),
         Told::Send { from } if from <= bytes => send(&folder, &mut link, digest, from, bytes).await?,
         _ => return Err(bad("the peer does not take it now")),
@@ -183,17 +206,19 @@ pub(super) async fn fetch(hub: &Hub, digest: Digest) -> Result<u64, BlobError> {
     let others: Vec<NodeId> =
         hub.read(|w| w.cluster.members().map(|(id, _)| id).filter(|id| *id != hub.node()).collect());
     for other in others {
+        settled(&folder, &digest).await;
+        if let Some(bytes) = folder.bytes(&digest)? {
+            return Ok(bytes);
+        }
         match fetch_from(hub, &folder, other, digest).await {
             Ok(Some(bytes)) => return Ok(bytes),
             Ok(None) => {}
             Err(error) => tracing::debug!(%digest, from = %other, %error, "a blob was not fetched"),
         }
-        // Another task may have fetched it meanwhile.
-        if let Some(bytes) = folder.bytes(&digest)? {
-            return Ok(bytes);
-        }
     }
-    Err(BlobError::Missing(digest))
+    // Another transfer may have brought it meanwhile.
+    settled(&folder, &digest).await;
+    folder.bytes(&digest)?.ok_or(BlobError::Missing(digest))
 }
 
 async fn fetch_from(hub: &Hub, folder: &Arc<Folder>, from: NodeId, digest: Digest) -> io::Result<Option<u64>> {
