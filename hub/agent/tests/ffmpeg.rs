@@ -2,11 +2,11 @@
 
 use forge_adapters::ffmpeg::Ffmpeg;
 use forge_adapters::ffmpeg::work::{FORMAT, Task, Work};
-use forge_adapters::host::{Host, Stop};
-use forge_adapters::laws::{Bench, MemoryBlobs};
+use forge_adapters::host::Stop;
+use forge_adapters::laws::{Agent, Bench, MemoryBlobs};
 use forge_agent::executors::ffmpeg;
 use forge_event::Digest;
-use forge_projections::family::{Blobs, Family};
+use forge_projections::family::Family;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
@@ -225,33 +225,12 @@ fn matroska_is_exact_to_its_millisecond() {
     assert_eq!(lab.samples("out", 0), lab.samples("single.mkv", 0));
 }
 
-/// Blobs for one shard.
-struct Desk(MemoryBlobs);
-
-impl Host for Desk {
-    fn progress(&mut self, _: u64) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
-        Ok(self.0.bytes(digest)?)
-    }
-
-    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
-        Ok(self.0.read(digest, first, buffer)?)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
-        Ok(self.0.keep(bytes))
-    }
-}
-
 /// The code with which a probe of these bytes ends.
 fn refused(bytes: &[u8]) -> &'static str {
-    let mut desk = Desk(MemoryBlobs::default());
-    let input = desk.0.keep(bytes);
+    let blobs = MemoryBlobs::default();
+    let input = blobs.keep(bytes);
     let work = Work { format: FORMAT, class: String::new(), task: Task::Probe { input, bound: false } };
-    match ffmpeg::run(&work.encode(), &mut desk) {
+    match ffmpeg::run(&work.encode(), &mut Agent::new(&blobs)) {
         Err(Stop::Failed { code, detail }) => {
             assert!(Ffmpeg.is_final(code), "{code}: {detail}");
             code
@@ -297,8 +276,9 @@ fn a_shard_begun_by_another_class_of_agents_is_not_taken() {
     }
     let task = Task::Probe { input: Digest::of(b""), bound: true };
     let work = Work { format: FORMAT, class: "ffmpeg-0".into(), task };
-    let stop = ffmpeg::run(&work.encode(), &mut Desk(MemoryBlobs::default())).expect_err("another class");
+    let blobs = MemoryBlobs::default();
+    let stop = ffmpeg::run(&work.encode(), &mut Agent::new(&blobs)).expect_err("another class");
     assert!(matches!(stop, Stop::Failed { code: "agent-class-differs", .. }));
     assert!(!Ffmpeg.is_final("agent-class-differs"), "another agent may take it");
-    assert_eq!(ffmpeg::run(b"what", &mut Desk(MemoryBlobs::default())), Err(Stop::BadPayload));
+    assert_eq!(ffmpeg::run(b"what", &mut Agent::new(&blobs)), Err(Stop::BadPayload));
 }

@@ -4,11 +4,11 @@
 
 mod blas_rig;
 
-use blas_rig::{Agent, Words, definite, npy};
+use blas_rig::{Words, definite, npy};
 use forge_adapters::blas::real::{Real, bytes, numbers};
 use forge_adapters::blas::work::Part;
 use forge_adapters::blas::{Blas, kernel};
-use forge_adapters::laws::MemoryBlobs;
+use forge_adapters::laws::{Agent, MemoryBlobs};
 use forge_projections::family::{DoneStage, Family, MidState, Past, PlanHints};
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ impl<'a> Shard<'a> {
             let hints = PlanHints { shard_cells: None, slots: 1 };
             let plan = Blas.plan(&Past { spec: &spec, stages: &stages }, hints, blobs).expect("a plan");
             let run =
-                |shard| kernel::run(&Blas.payload(&spec, &plan.body, shard), &mut Agent(blobs)).expect("a result");
+                |shard| kernel::run(&Blas.payload(&spec, &plan.body, shard), &mut Agent::new(blobs)).expect("a result");
             if done.len() == stage {
                 let part = Part::decode(&run(shard)).expect("a part");
                 return Shard { blobs, spec, plan: plan.body, shard, part };

@@ -1,7 +1,7 @@
 //! Frozen bytes: payloads, plans, results, mid-states and documents. Append only.
 
 use forge_adapters::Registry;
-use forge_adapters::laws::{MemoryBlobs, Reader};
+use forge_adapters::laws::{Agent, MemoryBlobs};
 use forge_adapters::monte_carlo::kernel;
 use forge_adapters::npy::{Dtype, Header};
 use forge_event::digest::hex;
@@ -107,7 +107,7 @@ fn a_resampled_column_is_frozen() {
     [1.5f64, -2.0, 0.25].iter().for_each(|value| file.extend(value.to_le_bytes()));
     let spec = json!({"model": "bootstrap", "samples": 12, "seed": 2, "stream": 3,
         "params": {"column": blobs.keep(&file).to_string(), "statistic": "median"}});
-    let run = |payload: &[u8]| kernel::run_hosted(payload, &mut Reader(&blobs)).expect("a payload of this version");
+    let run = |payload: &[u8]| kernel::run_hosted(payload, &mut Agent::new(&blobs)).expect("a payload of this version");
     let found = frozen_on(&blobs, "monte_carlo", spec, Some(5), &run);
     check("bootstrap", found, include_str!("golden/bootstrap.txt"));
 }

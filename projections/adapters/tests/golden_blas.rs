@@ -2,10 +2,10 @@
 
 mod blas_rig;
 
-use blas_rig::{Agent, Words, definite, npy};
+use blas_rig::{Words, definite, npy};
 use forge_adapters::Registry;
 use forge_adapters::blas;
-use forge_adapters::laws::MemoryBlobs;
+use forge_adapters::laws::{Agent, MemoryBlobs};
 use forge_event::digest::hex;
 use forge_projections::family::{DoneStage, Families, MidState, Past, Plan, PlanHints};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ fn frozen_stages(spec: Value, blobs: &MemoryBlobs) -> String {
         let mut last = Vec::new();
         for shard in 0..plan.shard_count as u32 {
             let payload = family.payload(&spec, &plan.body, shard);
-            let result = blas::kernel::run(&payload, &mut Agent(blobs)).expect("a result");
+            let result = blas::kernel::run(&payload, &mut Agent::new(blobs)).expect("a result");
             mid.fold(shard, &result);
             last = vec![hex(&payload), hex(&result)];
         }

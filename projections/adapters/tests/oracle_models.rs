@@ -1,7 +1,7 @@
 //! Expressions, integrals, Heston, portfolios and resampled columns: bit for bit against Python, and against closed forms.
 
 use forge_adapters::Registry;
-use forge_adapters::laws::{MemoryBlobs, Reader};
+use forge_adapters::laws::{Agent, MemoryBlobs};
 use forge_adapters::monte_carlo::kernel;
 use forge_adapters::monte_carlo::model::{Evaluator, LANES};
 use forge_adapters::monte_carlo::tally::Tally;
@@ -38,7 +38,7 @@ fn run(spec: &Value, shard_cells: Option<u64>, blobs: &MemoryBlobs) -> (Value, T
     let mut mid = family.mid_state(&spec, &plan.body);
     let payload = |shard| family.payload(&spec, &plan.body, shard);
     for shard in 0..plan.shard_count as u32 {
-        let result = kernel::run_hosted(&payload(shard), &mut Reader(blobs)).expect("a payload of this version");
+        let result = kernel::run_hosted(&payload(shard), &mut Agent::new(blobs)).expect("a payload of this version");
         assert_eq!(family.check_result(&spec, &plan.body, shard, &result), 0);
         mid.fold(shard, &result);
     }

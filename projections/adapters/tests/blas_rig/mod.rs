@@ -4,11 +4,9 @@
 
 use forge_adapters::blas::real::{Real, Scaling, bytes, numbers};
 use forge_adapters::blas::{Blas, kernel};
-use forge_adapters::host::{Host, Stop};
 use forge_adapters::laws::{Bench, MemoryBlobs};
 use forge_adapters::npy::Header;
 use forge_event::Digest;
-use forge_projections::family::Blobs;
 use serde_json::{Value, json};
 
 /// A stream of words (SplitMix64).
@@ -110,26 +108,5 @@ pub fn every_tile<T: Real>(mut spec: Value, tiles: &[Value], blobs: &MemoryBlobs
         let wrong = entries.iter().zip(expected).position(|(x, y)| !x.same(*y));
         assert_eq!((wrong, entries.len()), (None, expected.len()), "{spec}");
         assert_eq!(*first.get_or_insert_with(|| document.clone()), document, "tile {tile}");
-    }
-}
-
-/// An agent that may read everything.
-pub struct Agent<'a>(pub &'a MemoryBlobs);
-
-impl Host for Agent<'_> {
-    fn progress(&mut self, _: u64) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
-        Ok(self.0.bytes(digest)?)
-    }
-
-    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
-        Ok(self.0.read(digest, first, buffer)?)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
-        Ok(self.0.keep(bytes))
     }
 }

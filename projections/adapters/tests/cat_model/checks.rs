@@ -5,31 +5,10 @@ use forge_adapters::Registry;
 use forge_adapters::cat_model::elt::{ROW_BYTES, Row, rows};
 use forge_adapters::cat_model::work::{Cut, Part, Stage, Work, Years, decode, encode};
 use forge_adapters::cat_model::{kernel, verify};
-use forge_adapters::host::{Host, Stop};
-use forge_adapters::laws::MemoryBlobs;
+use forge_adapters::host::Stop;
+use forge_adapters::laws::{Agent, MemoryBlobs};
 use forge_event::Digest;
-use forge_projections::family::{Blobs, Families, Past, PlanHints};
-
-/// An agent with a store.
-pub struct Agent<'a>(pub &'a MemoryBlobs);
-
-impl Host for Agent<'_> {
-    fn progress(&mut self, _: u64) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
-        Ok(self.0.bytes(digest)?)
-    }
-
-    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
-        Ok(self.0.read(digest, first, buffer)?)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
-        Ok(self.0.keep(bytes))
-    }
-}
+use forge_projections::family::{Families, Past, PlanHints};
 
 #[test]
 fn a_wrong_row_is_flagged_by_its_bit() {
@@ -39,7 +18,7 @@ fn a_wrong_row_is_flagged_by_its_bit() {
     let plan = family.plan(&Past::new(&spec), PlanHints { shard_cells: Some(5), slots: 1 }, &job.blobs);
     let plan = plan.expect("a plan").body;
     let Some(Stage::Events(stage)) = decode(&plan) else { panic!("the first stage is the event loss table") };
-    let result = kernel::run(&family.payload(&spec, &plan, 0), &mut Agent(&job.blobs));
+    let result = kernel::run(&family.payload(&spec, &plan, 0), &mut Agent::new(&job.blobs));
     let part: Part = decode(&result.expect("an honest agent")).expect("a result");
     let honest = rows(&job.blobs.get(&part.blob).expect("its blob"));
     assert!(honest.iter().any(|row| row.loss > 0.0));
@@ -89,14 +68,14 @@ fn a_damaged_payload_never_makes_a_kernel_panic() {
     let years = encode(&Work::Years { events, event_count: 2, seed: 1, stream: 2, first: 3, count: 4 });
     let mut refused = 0;
     for payload in [payload, years] {
-        assert!(kernel::run(&payload, &mut Agent(&job.blobs)).is_ok());
+        assert!(kernel::run(&payload, &mut Agent::new(&job.blobs)).is_ok());
         for bit in 0..payload.len() * 8 {
             let mut damaged = payload.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            refused += u32::from(kernel::run(&damaged, &mut Agent(&job.blobs)).is_err());
+            refused += u32::from(kernel::run(&damaged, &mut Agent::new(&job.blobs)).is_err());
         }
         for cut in 0..payload.len() {
-            assert_eq!(kernel::run(&payload[..cut], &mut Agent(&job.blobs)), Err(Stop::BadPayload));
+            assert_eq!(kernel::run(&payload[..cut], &mut Agent::new(&job.blobs)), Err(Stop::BadPayload));
         }
     }
     assert!(refused > 500, "{refused}");

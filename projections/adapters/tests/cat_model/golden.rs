@@ -1,9 +1,9 @@
 //! Frozen bytes: plans, payloads, results, mid-states and the document of a small job. Append only.
 
-use super::checks::Agent;
 use super::{Job, usual};
 use forge_adapters::Registry;
 use forge_adapters::cat_model::kernel;
+use forge_adapters::laws::Agent;
 use forge_event::digest::hex;
 use forge_projections::family::{DoneStage, Families, MidState, Past, PlanHints};
 use serde_json::json;
@@ -30,7 +30,7 @@ fn frozen() -> String {
         text += &(hex(&plan.body) + "\n");
         for shard in 0..plan.shard_count as u32 {
             let payload = family.payload(&spec, &plan.body, shard);
-            let result = kernel::run(&payload, &mut Agent(&job.blobs)).expect("an honest agent");
+            let result = kernel::run(&payload, &mut Agent::new(&job.blobs)).expect("an honest agent");
             mid.fold(shard, &result);
             if shard == 0 {
                 text += &[&payload, &result, &mid.encode()].map(|bytes| hex(bytes) + "\n").concat();

@@ -5,31 +5,9 @@ use super::files::*;
 use forge_adapters::climate_pca::stage::{ANSWER_BYTES_MAX, Answer, FORMAT};
 use forge_adapters::climate_pca::table::{Bad, Wrong};
 use forge_adapters::climate_pca::{ClimatePca, kernel};
-use forge_adapters::host::{Host, Stop};
-use forge_adapters::laws::MemoryBlobs;
-use forge_event::Digest;
-use forge_projections::family::{Blobs, DoneStage, Family, MidState, Past, Plan, PlanHints};
+use forge_adapters::laws::{Agent, MemoryBlobs};
+use forge_projections::family::{DoneStage, Family, MidState, Past, Plan, PlanHints};
 use serde_json::{Value, json};
-
-struct Agent<'a>(&'a MemoryBlobs);
-
-impl Host for Agent<'_> {
-    fn progress(&mut self, _: u64) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn blob_bytes(&mut self, digest: &Digest) -> Result<u64, Stop> {
-        Ok(self.0.bytes(digest)?)
-    }
-
-    fn read(&mut self, digest: &Digest, first: u64, buffer: &mut [u8]) -> Result<(), Stop> {
-        Ok(self.0.read(digest, first, buffer)?)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop> {
-        Ok(self.0.keep(bytes))
-    }
-}
 
 /// A stage's plan, its answers, its mid-state.
 type Done = (Plan, Vec<Vec<u8>>, Box<dyn MidState>);
@@ -53,7 +31,7 @@ pub fn stages(blobs: &MemoryBlobs, spec: &[u8], cells: u64) -> Vec<(Plan, Vec<Ve
         let mut results = Vec::new();
         for shard in 0..plan.shard_count as u32 {
             let payload = ClimatePca.payload(spec, &plan.body, shard);
-            let result = kernel::run(&payload, &mut Agent(blobs)).expect("an honest agent");
+            let result = kernel::run(&payload, &mut Agent::new(blobs)).expect("an honest agent");
             mid.fold(shard, &result);
             results.push(result);
         }
@@ -168,7 +146,7 @@ fn the_first_stage_tells_the_first_wrong_number_whatever_the_cutting() {
         let mut mid = ClimatePca.mid_state(&checked, &plan.body);
         for shard in 0..plan.shard_count as u32 {
             let payload = ClimatePca.payload(&checked, &plan.body, shard);
-            let result = kernel::run(&payload, &mut Agent(&blobs)).expect("an honest agent");
+            let result = kernel::run(&payload, &mut Agent::new(&blobs)).expect("an honest agent");
             assert!(result.len() as u64 <= ANSWER_BYTES_MAX);
             assert_eq!(ClimatePca.check_result(&checked, &plan.body, shard, &result), 0);
             assert_eq!(ClimatePca.check_blobs(&checked, &plan.body, shard, &result, &blobs), Ok(0));
