@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use forge_event::Digest;
 use forge_projections::family::SpecFault;
 use serde_json::{Map, Value};
 
@@ -77,6 +78,20 @@ impl Faults {
         }
         self.wrong_type(pointer, "an object", value);
         None
+    }
+
+    /// `value` as the digest of a blob, or a fault.
+    pub fn digest(&mut self, pointer: &str, value: &Value) -> Option<Digest> {
+        let Value::String(text) = value else {
+            self.wrong_type(pointer, "the digest of a blob", value);
+            return None;
+        };
+        let digest = text.parse().ok();
+        if digest.is_none() {
+            let detail = format!("`{}` is not the digest of a blob: \"blake3:\" and 64 lower-case hex digits", shown(text));
+            self.add(pointer, "bad-digest", detail, "upload the file, then write the digest that is answered");
+        }
+        digest
     }
 
     /// A value that has another JSON type than `expected`.
@@ -211,6 +226,13 @@ impl<'a, 'f> Fields<'a, 'f> {
         let fix = format!("a usual value is {example}");
         self.faults.add(pointer, "out-of-range", format!("`{name}` must be {rule}, it is {number:?}"), &fix);
         None
+    }
+
+    /// The digest of a blob.
+    pub fn blob(&mut self, name: &str) -> Option<Digest> {
+        let value = self.required(name, "\"blake3:…\"")?;
+        let pointer = self.at(name);
+        self.faults.digest(&pointer, value)
     }
 
     /// A boolean.

@@ -65,8 +65,7 @@ impl Spec {
         let (trans_a, trans_b) = (fields.flag("transA", false), fields.flag("transB", false));
         let alpha = scalar(&mut fields, "alpha", 1.0, dtype);
         let beta = scalar(&mut fields, "beta", 0.0, dtype);
-        let a = if fields.required("A", "\"blake3:…\"").is_some() { blob(&mut fields, "A")? } else { None };
-        let (b, c) = (blob(&mut fields, "B"), blob(&mut fields, "C"));
+        let (a, b, c) = (fields.blob("A"), blob(&mut fields, "B"), blob(&mut fields, "C"));
         let tile = tile(&mut fields);
         let spec = Spec {
             op: op?,
@@ -149,24 +148,9 @@ fn scalar(fields: &mut Fields<'_, '_>, name: &'static str, default: f64, dtype: 
 
 /// A blob's digest, or none; the outer `None` is a fault.
 fn blob(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<Option<Digest>> {
-    let Some(value) = fields.optional(name) else { return Some(None) };
-    let pointer = fields.at(name);
-    let Value::String(text) = value else {
-        fields.faults().wrong_type(&pointer, "the digest of a blob", value);
-        return None;
-    };
-    match text.parse() {
-        Ok(digest) => Some(Some(digest)),
-        Err(_) => {
-            let detail = format!("`{name}` names a blob: \"blake3:\" and 64 lower-case hex digits");
-            fields.faults().add(
-                pointer,
-                "bad-digest",
-                detail,
-                "upload the file, then write the digest that is answered",
-            );
-            None
-        }
+    match fields.optional(name) {
+        None => Some(None),
+        Some(_) => fields.blob(name).map(Some),
     }
 }
 

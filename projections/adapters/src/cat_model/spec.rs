@@ -133,9 +133,9 @@ impl Spec {
     pub fn read(value: &Value, faults: &mut Faults) -> Option<Spec> {
         let map = faults.object("/spec", value)?;
         let mut fields = Fields::new("/spec", map, &FIELDS, faults);
-        let tracks = blob(&mut fields, "tracks");
+        let tracks = fields.blob("tracks");
         let format = fields.word("tracks_format", &FORMATS);
-        let exposure = blob(&mut fields, "exposure");
+        let exposure = fields.blob("exposure");
         let members = fields.integer("members", None, 0, MEMBERS_MAX);
         let include_original = fields.flag("include_original", true);
         if (members, include_original) == (Some(0), Some(false)) {
@@ -276,22 +276,6 @@ fn float_or_null(out: &mut String, value: Option<f64>) {
         Some(value) => json::float(out, value),
         None => out.push_str("null"),
     }
-}
-
-fn blob(fields: &mut Fields<'_, '_>, name: &str) -> Option<Digest> {
-    let value = fields.required(name, "\"blake3:…\"")?;
-    let pointer = fields.at(name);
-    let Value::String(text) = value else {
-        fields.faults().wrong_type(&pointer, "a string", value);
-        return None;
-    };
-    let digest = text.parse().ok();
-    if digest.is_none() {
-        let detail = format!("`{}` is no blob", crate::faults::shown(text));
-        let fix = "upload the file, and give its digest: `blake3:` and 64 lower-case hex digits";
-        fields.faults().add(pointer, "bad-digest", detail, fix);
-    }
-    digest
 }
 
 /// `Some(None)` if there is nothing to perturb.

@@ -1,6 +1,6 @@
 //! The spec of a principal component job: reading it with every fault, and writing it canonically.
 
-use crate::faults::{Faults, Fields, one_of, shown};
+use crate::faults::{Faults, Fields, one_of};
 use crate::json;
 use alloc::format;
 use alloc::string::String;
@@ -202,21 +202,8 @@ fn read_members(fields: &mut Fields<'_, '_>) -> Option<Vec<Digest>> {
     }
     let members = items.iter().enumerate();
     let read: Vec<Option<Digest>> =
-        members.map(|(i, item)| read_blob(fields.faults(), &format!("{pointer}/{i}"), item)).collect();
+        members.map(|(i, item)| fields.faults().digest(&format!("{pointer}/{i}"), item)).collect();
     read.into_iter().collect()
-}
-
-fn read_blob(faults: &mut Faults, pointer: &str, value: &Value) -> Option<Digest> {
-    let Value::String(text) = value else {
-        faults.wrong_type(pointer, "a blob's digest", value);
-        return None;
-    };
-    let digest = text.parse().ok();
-    if digest.is_none() {
-        let detail = format!("`{}` is not a blob's digest", shown(text));
-        faults.add(pointer, "not-a-digest", detail, "write \"blake3:\" and 64 lower-case hex digits");
-    }
-    digest
 }
 
 fn read_name(fields: &mut Fields<'_, '_>) -> Option<String> {
@@ -251,7 +238,7 @@ fn read_weights(fields: &mut Fields<'_, '_>, word: usize, npy: bool) -> Option<W
         }
         Latitude::FromFile
     } else {
-        Latitude::Blob(read_blob(fields.faults(), &pointer, value)?)
+        Latitude::Blob(fields.faults().digest(&pointer, value)?)
     };
     Some(if word == 0 { Weights::SqrtCos(latitude) } else { Weights::Cos(latitude) })
 }

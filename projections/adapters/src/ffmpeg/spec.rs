@@ -35,7 +35,7 @@ impl Spec {
         let map = faults.object("/spec", value)?;
         let known = ["input", "video", "audio", "container", "subtitle"];
         let mut fields = Fields::new("/spec", map, &known, faults);
-        let input = read_blob(&mut fields);
+        let input = fields.blob("input");
         let video = read_video(&mut fields);
         let audio = read_audio(&mut fields);
         let container = fields.word("container", &Container::WORDS);
@@ -120,21 +120,6 @@ fn write_filter(out: &mut String, filter: Filter) {
             out.push_str("}}");
         }
     }
-}
-
-fn read_blob(fields: &mut Fields<'_, '_>) -> Option<Digest> {
-    let value = fields.required("input", "\"blake3:…\"")?;
-    let pointer = fields.at("input");
-    let Value::String(text) = value else {
-        fields.faults().wrong_type(&pointer, "a string", value);
-        return None;
-    };
-    let digest = text.parse().ok();
-    if digest.is_none() {
-        let detail = "a blob is named by \"blake3:\" and 64 lower-case hex digits";
-        fields.faults().add(pointer, "bad-digest", detail, "upload the file first; the answer names its digest");
-    }
-    digest
 }
 
 fn read_subtitle(fields: &mut Fields<'_, '_>) {

@@ -153,17 +153,7 @@ pub fn read(model: &str, params: &Map<String, Value>, pointer: &str, faults: &mu
         "heston" => read_heston(&mut fields).map(Model::Heston),
         "portfolio_var" => read_portfolio(&mut fields),
         _ => {
-            let column = text(&mut fields, "column", "\"blake3:…\"");
-            let pointer = fields.at("column");
-            let column = column.and_then(|text| match text.parse() {
-                Ok(digest) => Some(digest),
-                Err(_) => {
-                    let detail = format!("`{}` is not the digest of a blob", shown(text));
-                    let fix = "upload the .npy file and name it by `blake3:` and 64 lower-case hex digits";
-                    fields.faults().add(pointer, "bad-digest", detail, fix);
-                    None
-                }
-            });
+            let column = fields.blob("column");
             let statistic = fields.word("statistic", &["mean", "median"]);
             Some(Model::Bootstrap { column: column?, median: statistic? == 1 })
         }

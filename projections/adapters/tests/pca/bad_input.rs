@@ -108,10 +108,10 @@ fn fields_are_checked() {
     expect(changed("mask", json!("zero")), "/spec/mask", "unknown-value");
     expect(changed("mask", json!("fill")), "/spec/mask", "not-applicable");
     expect(changed("lat", json!("from_file")), "/spec/lat", "not-applicable");
-    expect(changed("lat", json!("blake3:12")), "/spec/lat", "not-a-digest");
+    expect(changed("lat", json!("blake3:12")), "/spec/lat", "bad-digest");
     expect(changed("members", json!([])), "/spec/members", "out-of-range");
     expect(changed("members", json!("blake3:12")), "/spec/members", "wrong-type");
-    expect(changed("members", json!(["sst.nc"])), "/spec/members/0", "not-a-digest");
+    expect(changed("members", json!(["sst.nc"])), "/spec/members/0", "bad-digest");
     expect(changed("members", json!([7])), "/spec/members/0", "wrong-type");
     expect(changed("layout", json!("netcdf3")), "/spec/var", "missing-field");
     expect(changed("modes", json!(0)), "/spec/modes", "out-of-range");
