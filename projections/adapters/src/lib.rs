@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod blas;
 pub mod cat_model;
 pub mod climate_pca;
+mod cutting;
 pub mod faults;
 pub mod ffmpeg;
 pub mod gathered;

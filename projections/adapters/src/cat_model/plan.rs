@@ -8,6 +8,7 @@ use super::tracks::{self, TRACK_NODES_MAX, Tracks};
 use super::work::{Cut, Events, Grid, Hazard, SHARD_CELLS_MAX, Stage, Work, Years, decode, encode};
 use super::years::{EVENT_BYTES, RATE_MAX};
 use super::{elt, resample, wind};
+use crate::cutting::cells_a_shard;
 use crate::faults::Faults;
 use crate::gathered::Gathered;
 use alloc::format;
@@ -19,11 +20,6 @@ use forge_projections::family::{Blobs, DoneStage, Fault, Plan, PlanHints, SpecFa
 pub const CELLS_MAX: u64 = 1 << 22;
 /// Most shards of a stage.
 pub const SHARDS_MAX: u64 = 1 << 16;
-/// Time a shard aims at. Units: nanoseconds of the cost model.
-const SHARD_NS: u64 = 1_000_000_000;
-/// Shards a slot, where it pays, and what a shard then takes at least. Units: nanoseconds of the cost model.
-const SHARDS_A_SLOT: u64 = 4;
-const SHARD_NS_MIN: u64 = 20_000_000;
 /// A node, a point seen from it, and an event of a year; measured on one 2.8 GHz core. Units: nanoseconds.
 const NODE_NS: u64 = 1000;
 const POINT_NS: u64 = 10;
@@ -190,10 +186,7 @@ fn planned(cut: Cut, stage: &Stage, last: bool) -> Plan {
 }
 
 fn cut(cells: u64, cell_ns: u64, hints: PlanHints) -> Cut {
-    let total = u128::from(cells) * u128::from(cell_ns);
-    let shards = |ns: u64| u64::try_from(total.div_ceil(u128::from(ns))).unwrap_or(u64::MAX);
-    let for_slots = (u64::from(hints.slots.max(1)) * SHARDS_A_SLOT).min(shards(SHARD_NS_MIN));
-    let wanted = hints.shard_cells.unwrap_or_else(|| cells.div_ceil(shards(SHARD_NS).max(for_slots).clamp(1, cells)));
+    let wanted = hints.shard_cells.unwrap_or_else(|| cells_a_shard(cells, cell_ns, hints.slots));
     let least = cells.div_ceil(SHARDS_MAX);
     Cut { cells, cells_a_shard: wanted.clamp(1, SHARD_CELLS_MAX).max(least).min(cells) }
 }

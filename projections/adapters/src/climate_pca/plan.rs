@@ -12,6 +12,7 @@ use super::spec::Spec;
 use super::stage::{Answer, Body, Stage, tile_of};
 use super::table::Table;
 use super::{certificate, mean};
+use crate::cutting::cells_a_shard;
 use crate::faults::Faults;
 use crate::gathered::Gathered;
 use alloc::format;
@@ -21,12 +22,6 @@ use forge_projections::family::{Blobs, DoneStage, Fault, Past, Plan, PlanHints, 
 
 /// Largest order of the matrix that is decomposed.
 pub const ORDER_MAX: u64 = 4096;
-/// Time a shard aims at. Units: nanoseconds of the cost model.
-const SHARD_NS: u64 = 1_000_000_000;
-/// A shard is not cut below this just to give every slot several. Units: nanoseconds of the cost model.
-const SHARD_NS_MIN: u64 = 20_000_000;
-/// Shards a slot, where it pays.
-const SHARDS_A_SLOT: u64 = 4;
 /// Most points of a shard: each has an exact sum, of half a kilobyte.
 const BLOCK_MAX: u64 = 16_384;
 /// Most shards of the first stage.
@@ -84,13 +79,7 @@ fn first(faults: Vec<SpecFault>) -> Fault {
 
 /// Cells a shard, of `all` cells at `cost_ns` each.
 fn cells(all: u64, cost_ns: u64, hints: PlanHints) -> u64 {
-    if let Some(cells) = hints.shard_cells {
-        return cells.clamp(1, all);
-    }
-    let total = u128::from(all) * u128::from(cost_ns);
-    let shards = |ns: u64| u64::try_from(total.div_ceil(u128::from(ns))).unwrap_or(u64::MAX);
-    let for_slots = (u64::from(hints.slots.max(1)) * SHARDS_A_SLOT).min(shards(SHARD_NS_MIN));
-    all.div_ceil(shards(SHARD_NS).max(for_slots).clamp(1, all))
+    hints.shard_cells.map_or_else(|| cells_a_shard(all, cost_ns, hints.slots), |cells| cells.clamp(1, all))
 }
 
 fn means(spec: &Spec, hints: PlanHints, blobs: &dyn Blobs) -> Result<Body, Fault> {

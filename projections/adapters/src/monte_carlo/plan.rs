@@ -9,6 +9,7 @@ use super::sketch::KEYS;
 use super::spec::Spec;
 use super::tail::KEPT_MAX;
 use super::work::{self, ShardWork};
+use crate::cutting::cells_a_shard;
 use crate::faults::Faults;
 use crate::json::FLOAT_OBJECT_BYTES_MAX;
 use alloc::format;
@@ -17,12 +18,6 @@ use forge_event::ShardIndex;
 use forge_event::limits::{INLINE_BYTES_MAX, JOB_SHARDS_MAX};
 use forge_projections::family::{Plan, PlanHints};
 
-/// Time a shard aims at. Units: nanoseconds of the cost model.
-const SHARD_NS: u64 = 1_000_000_000;
-/// A shard is not cut below this just to give every slot several. Units: nanoseconds of the cost model.
-const SHARD_NS_MIN: u64 = 20_000_000;
-/// Shards a slot, where it pays.
-const SHARDS_A_SLOT: u64 = 4;
 /// Most shards of the planner's own choice.
 pub const SHARDS_PLANNED_MAX: u64 = 1 << 20;
 
@@ -91,11 +86,7 @@ pub fn plan(spec: &Spec, values: u64, hints: PlanHints) -> Plan {
 
 fn chosen_cells(spec: &Spec, values: u64, slots: u32) -> u64 {
     let cost = cell_cost_ns(&spec.model, spec.antithetic, values);
-    let total = u128::from(spec.samples) * u128::from(cost);
-    let shards = |ns: u64| u64::try_from(total.div_ceil(u128::from(ns))).unwrap_or(u64::MAX);
-    let for_slots = (u64::from(slots.max(1)) * SHARDS_A_SLOT).min(shards(SHARD_NS_MIN));
-    let count = shards(SHARD_NS).max(for_slots).clamp(1, SHARDS_PLANNED_MAX);
-    let cells = spec.samples.div_ceil(count);
+    let cells = cells_a_shard(spec.samples, cost, slots).max(spec.samples.div_ceil(SHARDS_PLANNED_MAX));
     cells.min(cells_max(spec).expect("a checked spec fits inline"))
 }
 
