@@ -71,6 +71,28 @@ impl Faults {
         self.0
     }
 
+    /// What was read, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// All faults, in the order found.
+    pub fn unless_any<T>(self, read: Option<T>) -> Result<T, Vec<SpecFault>> {
+        match read {
+            Some(read) if self.is_empty() => Ok(read),
+            _ => {
+                debug_assert!(!self.is_empty(), "what cannot be read has a fault");
+                Err(self.0)
+            }
+        }
+    }
+
+    /// A fault if shards without a cell are asked for.
+    pub fn check_shard_cells(&mut self, shard_cells: Option<u64>) {
+        if shard_cells == Some(0) {
+            let fix = "leave it out to let the planner choose";
+            self.add("/shard_cells", "out-of-range", "a shard has at least 1 cell", fix);
+        }
+    }
+
     /// `value` as an object, or a fault.
     pub fn object<'a>(&mut self, pointer: &str, value: &'a Value) -> Option<&'a Map<String, Value>> {
         if let Value::Object(map) = value {

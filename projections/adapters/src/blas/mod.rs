@@ -118,10 +118,8 @@ impl Family for Blas {
                 "leave it out; `tile` in the spec gives rows and columns",
             );
         }
-        match read {
-            Some(read) if faults.is_empty() => Ok(CheckedSpec { spec: read.canonical(), inputs: read.inputs() }),
-            _ => Err(faults.into_vec()),
-        }
+        let read = faults.unless_any(read)?;
+        Ok(CheckedSpec { spec: read.canonical(), inputs: read.inputs() })
     }
 
     fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
@@ -137,7 +135,7 @@ impl Family for Blas {
                 faults.add(pointer, fault.code, fault.detail, "leave `tile` out to let the planner choose");
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults.into_vec()) }
+        faults.unless_any(Some(()))
     }
 
     fn plan(&self, past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault> {

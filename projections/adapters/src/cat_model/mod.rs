@@ -51,19 +51,12 @@ impl Family for CatModel {
     fn check_spec(&self, spec: &Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
         let mut faults = Faults::default();
         let read = Spec::read(spec, &mut faults);
-        if shard_cells == Some(0) {
-            let fix = "leave it out to let the planner choose";
-            faults.add("/shard_cells", "out-of-range", "a shard has at least 1 cell", fix);
-        }
-        match read {
-            Some(read) if faults.is_empty() => {
-                let mut inputs = alloc::vec![read.tracks, read.exposure];
-                inputs.sort();
-                inputs.dedup();
-                Ok(CheckedSpec { spec: read.canonical(), inputs })
-            }
-            _ => Err(faults.into_vec()),
-        }
+        faults.check_shard_cells(shard_cells);
+        let read = faults.unless_any(read)?;
+        let mut inputs = alloc::vec![read.tracks, read.exposure];
+        inputs.sort();
+        inputs.dedup();
+        Ok(CheckedSpec { spec: read.canonical(), inputs })
     }
 
     fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {

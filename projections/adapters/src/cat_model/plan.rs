@@ -47,10 +47,8 @@ pub fn read(spec: &Spec, blobs: &dyn Blobs) -> Result<Inputs, Vec<SpecFault>> {
     if let Ok(tracks) = &tracks {
         check_tracks(spec, tracks, &mut faults);
     }
-    match (tracks, points) {
-        (Ok(tracks), Ok(points)) if faults.is_empty() => Ok(Inputs { tracks, points }),
-        _ => Err(faults.into_vec()),
-    }
+    let read = tracks.ok().zip(points.ok());
+    faults.unless_any(read.map(|(tracks, points)| Inputs { tracks, points }))
 }
 
 fn check_tracks(spec: &Spec, tracks: &Tracks, faults: &mut Faults) {

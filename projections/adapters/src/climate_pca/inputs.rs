@@ -82,7 +82,7 @@ impl Inputs {
         let members = reads.into_iter().map(|r| r.member).collect();
         let table = Table { members, space, center_member: spec.center_member };
         check_counts(spec, &table, &mut faults);
-        if faults.is_empty() { Ok(Inputs { table, latitudes }) } else { Err(faults.into_vec()) }
+        faults.unless_any(Some(Inputs { table, latitudes }))
     }
 }
 

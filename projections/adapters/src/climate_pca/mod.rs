@@ -50,20 +50,15 @@ impl Family for ClimatePca {
     fn check_spec(&self, spec: &Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
         let mut faults = Faults::default();
         let read = Spec::read(spec, &mut faults);
-        if shard_cells == Some(0) {
-            let detail = "a shard has at least 1 cell";
-            faults.add("/shard_cells", "out-of-range", detail, "leave it out to let the planner choose");
-        }
+        faults.check_shard_cells(shard_cells);
         if let Some(read) = &read
             && document::bytes_max(read) > INLINE_BYTES_MAX as u64
         {
             let detail = format!("the result document could pass {INLINE_BYTES_MAX} bytes");
             faults.add("/spec/modes", "too-large-inline", detail, "ask for fewer modes, or for no reconstruction");
         }
-        match read {
-            Some(read) if faults.is_empty() => Ok(CheckedSpec { spec: read.canonical(), inputs: read.inputs() }),
-            _ => Err(faults.into_vec()),
-        }
+        let read = faults.unless_any(read)?;
+        Ok(CheckedSpec { spec: read.canonical(), inputs: read.inputs() })
     }
 
     fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {

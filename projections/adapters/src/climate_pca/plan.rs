@@ -110,7 +110,7 @@ pub fn check_valid(spec: &Spec, table: &Table, valid: u64) -> Result<(), Vec<Spe
     } else {
         check_modes(spec, samples, valid, &mut faults);
     }
-    if faults.is_empty() { Ok(()) } else { Err(faults.into_vec()) }
+    faults.unless_any(Some(()))
 }
 
 fn gram(spec: &Spec, done: &DoneStage<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Body, Fault> {

@@ -56,23 +56,13 @@ impl Family for MonteCarlo {
     fn check_spec(&self, spec: &Value, shard_cells: Option<u64>) -> Result<CheckedSpec, Vec<SpecFault>> {
         let mut faults = Faults::default();
         let read = Spec::read(spec, &mut faults);
-        if shard_cells == Some(0) {
-            faults.add(
-                "/shard_cells",
-                "out-of-range",
-                "a shard has at least 1 cell",
-                "leave it out to let the planner choose",
-            );
-        } else if let Some(read) = read.as_ref().filter(|_| faults.is_empty()) {
+        faults.check_shard_cells(shard_cells);
+        if let Some(read) = read.as_ref().filter(|_| faults.is_empty()) {
             plan::check_sizes(read, shard_cells, &mut faults);
         }
-        match read {
-            Some(read) if faults.is_empty() => {
-                let inputs = read.model.column().copied().into_iter().collect();
-                Ok(CheckedSpec { spec: read.canonical(), inputs })
-            }
-            _ => Err(faults.into_vec()),
-        }
+        let read = faults.unless_any(read)?;
+        let inputs = read.model.column().copied().into_iter().collect();
+        Ok(CheckedSpec { spec: read.canonical(), inputs })
     }
 
     fn check_inputs(&self, spec: &[u8], blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {

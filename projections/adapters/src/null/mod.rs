@@ -102,10 +102,8 @@ impl Family for Null {
             let detail = "a null shard is one cell, so `shard_cells` does not apply";
             faults.add("/shard_cells", "not-applicable", detail, "leave it out; `shards` says how many there are");
         }
-        match read {
-            Some(read) if faults.is_empty() => Ok(CheckedSpec { spec: read.canonical(), inputs: Vec::new() }),
-            _ => Err(faults.into_vec()),
-        }
+        let read = faults.unless_any(read)?;
+        Ok(CheckedSpec { spec: read.canonical(), inputs: Vec::new() })
     }
 
     fn plan(&self, past: &Past<'_>, _hints: PlanHints, _blobs: &dyn Blobs) -> Result<Plan, Fault> {
