@@ -187,6 +187,11 @@ impl World {
                 ensure(ascending && e.outputs.iter().all(kept), || internal("a result names blobs that are kept"))
             }
             Event::BlobRecorded(e) => self.admit_blob(fact.by.as_ref(), e),
+            Event::CheckpointReceived(e) => {
+                self.current_epoch(e.agent, e.epoch)?;
+                self.inline_fits(Some(&e.inline), &e.digest, e.inline.len() as u64)?;
+                self.admit_checkpoint(e, families)
+            }
             Event::CreditsIssued(e) => {
                 self.known_project(e.project)?;
                 let fits = e.amount.0 > 0 && e.amount <= CREDITS_MAX;

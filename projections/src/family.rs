@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Debug;
+use core::ops::Range;
 use forge_event::{Digest, ShardIndex};
 
 /// A fault in a spec, addressed to whoever wrote it.
@@ -179,6 +180,17 @@ pub trait Family: Sync + Send + Debug {
     /// What an agent is given for a shard: self-contained bytes for the executor of this kind and version.
     /// Here and below `shard` counts from 0 within its stage.
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8>;
+
+    /// Cells of a shard, if an attempt may be taken up behind any of them: the results of its parts, in any order, are
+    /// then folded to the bits of the whole. `None`: it runs whole or not at all.
+    fn cells(&self, _spec: &[u8], _plan: &[u8], _shard: ShardIndex) -> Option<u64> {
+        None
+    }
+
+    /// A plan whose shard 0 is these cells of a shard, counted from its first. Asked only within [`Family::cells`].
+    fn part(&self, _spec: &[u8], plan: &[u8], _shard: ShardIndex, _cells: Range<u64>) -> Vec<u8> {
+        plan.to_vec()
+    }
 
     /// Whether a shard that failed with this code fails everywhere: a fault of the input, not of the agent.
     /// The second attempt that says so ends the job.

@@ -149,6 +149,8 @@ impl World {
             Event::CreditVoided(e) => self.credit_voided(e),
             Event::CreditReleased(e) => self.credit_released(event, e),
             Event::StateRooted(e) => self.state_rooted(e),
+            Event::CheckpointReceived(e) => self.checkpoint_received(index, e),
+            Event::ShardResumed(e) => self.shard_resumed(index, e, families),
         }
     }
 

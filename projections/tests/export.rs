@@ -57,6 +57,9 @@ const FIELDS: &[(&str, &str)] = &[
     ("credit.released", "transfer of amount entries"),
     ("state.rooted", "upto roots"),
     ("blob.recorded", "digest bytes"),
+    // Not in the contract.
+    ("checkpoint.received", "agent epoch attempt shard cells digest checks inline signature"),
+    ("shard.resumed", "agent attempt shard from"),
 ];
 
 /// Fields an export has besides the contract's.

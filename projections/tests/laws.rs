@@ -7,6 +7,7 @@ mod rig;
 use forge_event::*;
 use forge_projections::World;
 use forge_projections::explain::Reason;
+use forge_projections::family::Family;
 use forge_projections::replay::{Mode, Options, Verifier};
 use proptest::prelude::*;
 use rig::Hub;
@@ -54,6 +55,11 @@ enum Act {
         agent: u8,
         most: u8,
     },
+    Checkpoint {
+        agent: u8,
+        cells: u8,
+        bad: bool,
+    },
     Cancel(u8),
     Issue {
         project: u8,
@@ -84,6 +90,7 @@ fn acts() -> impl Strategy<Value = Act> {
         2 => (n(), n(), 0..8u8, 1..4u8).prop_map(|(agent, job, shard, attempt)| Act::Repeat { agent, job, shard, attempt }),
         8 => (n(), 0..3u8).prop_map(|(agent, less)| Act::Seal { agent, less }),
         2 => (n(), 1..4u8).prop_map(|(agent, most)| Act::Fail { agent, most }),
+        4 => (n(), 0..20u8, any::<bool>()).prop_map(|(agent, cells, bad)| Act::Checkpoint { agent, cells, bad }),
         1 => n().prop_map(Act::Cancel),
         2 => (n(), n()).prop_map(|(project, credits)| Act::Issue { project, credits }),
         1 => Just(Act::NodeLost),
@@ -126,6 +133,11 @@ impl Play {
                 // Every third job has three stages.
                 if shards % 3 == 0 {
                     job.spec = format!("{{\"shards\":{shards},\"stages\":3}}").into_bytes();
+                }
+                // Every other one has shards that can be resumed.
+                if shards % 2 == 0 {
+                    let end = job.spec.len() - 1;
+                    job.spec.splice(end.., *b",\"resumable\":true}");
                 }
                 job.priority = priority;
                 job.allow_wait = wait;
@@ -178,7 +190,11 @@ impl Play {
             Act::Deliver { agent, most, byte } => {
                 let agent = pick(&self.agents, agent).unwrap();
                 let Some((job, attempt, shards)) = self.some_leases(agent, most) else { return Vec::new() };
-                let bytes = if byte % 8 == 0 { fake::bad() } else { fake::good(byte % 3) };
+                let bytes = match self.cells_left(job, shards.0[0].first) {
+                    _ if byte % 8 == 0 => fake::bad(),
+                    None => fake::good(byte % 3),
+                    Some(cells) => fake::part(byte % 3, cells),
+                };
                 vec![self.hub.received(agent, job, attempt, shards, bytes)]
             }
             Act::Repeat { agent, job, shard, attempt } => {
@@ -197,6 +213,13 @@ impl Play {
                 let Some((job, attempt, shards)) = self.some_leases(agent, most) else { return Vec::new() };
                 let code = "crashed".into();
                 vec![ShardReportedFailed { job, agent, epoch: epoch(self, agent), attempt, shards, code }.into()]
+            }
+            Act::Checkpoint { agent, cells, bad } => {
+                let agent = pick(&self.agents, agent).unwrap();
+                let lease = pick(&self.hub.leases(agent), cells);
+                let cells = u64::from(cells);
+                let bytes = fake::part(cells as u8, cells + u64::from(bad));
+                lease.map(|lease| self.hub.checkpoint(agent, lease, cells, bytes)).into_iter().collect()
             }
             Act::Cancel(job) => {
                 let job = pick(&self.jobs, job);
@@ -227,9 +250,20 @@ impl Play {
     fn some_leases(&self, agent: AgentId, most: u8) -> Option<(JobId, AttemptNumber, Runs)> {
         let leases = self.hub.leases(agent);
         let first = leases.first()?;
-        let same = leases.iter().filter(|l| (l.job, l.attempt) == (first.job, first.attempt));
+        // Equal results are of equally many cells.
+        let cells = |l: &LeaseId| self.cells_left(l.job, l.shard);
+        let same =
+            leases.iter().filter(|l| (l.job, l.attempt) == (first.job, first.attempt) && cells(l) == cells(first));
         let shards = Runs::ascending(same.map(|l| l.shard).take(usize::from(most)));
         Some((first.job, first.attempt, shards))
+    }
+
+    /// Cells that an attempt at a shard has to do; `None`: its job has none to speak of.
+    fn cells_left(&self, job: JobId, shard: ShardIndex) -> Option<u64> {
+        let known = self.hub.leader.jobs.jobs.get(&job)?;
+        let plan = &known.stage_of(shard)?.plan_body;
+        let all = FAMILIES.cells(&known.submitted.spec, plan, shard)?;
+        Some(all - self.hub.leader.resumes_from(job, shard))
     }
 
     /// Plays acts that share a turn; what is refused is left out.
@@ -469,4 +503,97 @@ fn a_result_that_only_its_blobs_convict_leaves_an_honest_log() {
         let report = Verifier::new(&hub.archive(), &FAMILIES, options).finish();
         assert_eq!(report.fault.is_none(), honest, "{:?}", report.fault);
     }
+}
+
+/// A job of one shard of 16 cells, at the first of two agents; its agents.
+fn resumable() -> (Hub, JobId, [AgentId; 2]) {
+    let mut hub = Hub::new();
+    let project = hub.project(1, None);
+    hub.issue(project, 50_000_000);
+    let provider = hub.provider();
+    let agents = [hub.agent(provider), hub.agent(provider)];
+    let mut submission = Hub::submission(project, 1);
+    submission.spec = b"{\"shards\":1,\"resumable\":true}".to_vec();
+    let fact = hub.asked(submission);
+    let job = JobId::born_at(hub.turn(vec![fact]).unwrap());
+    hub.run_effect(job).unwrap();
+    for agent in agents {
+        let joined = hub.joined(agent, NodeId(1), 1, Hub::capabilities());
+        hub.turn(vec![joined]).unwrap();
+    }
+    assert_eq!(hub.leases(agents[0]).len(), 1, "the first to join has it");
+    (hub, job, agents)
+}
+
+fn checkpoint(hub: &mut Hub, agent: AgentId, cells: u64) -> Result<EventIndex, forge_projections::Rejection> {
+    let fact = hub.checkpoint(agent, hub.leases(agent)[0], cells, fake::part(1, cells));
+    hub.turn(vec![fact])
+}
+
+#[test]
+fn a_lost_attempt_is_taken_up_behind_its_checkpoint() {
+    let (mut hub, job, [first, second]) = resumable();
+    checkpoint(&mut hub, first, 4).unwrap();
+    checkpoint(&mut hub, first, 10).unwrap();
+    for wrong in [10, 16, 17] {
+        checkpoint(&mut hub, first, wrong).expect_err("it says nothing new, or is the end, or beyond");
+    }
+    assert_eq!(hub.leader.resumes_from(job, 0), 0, "while it lives nobody needs it");
+    let epoch = hub.epoch(first);
+    hub.turn(vec![AgentLost { agent: first, epoch, reason: LostReason::Left }.into()]).unwrap();
+    assert_eq!(hub.leader.resumes_from(job, 0), 10);
+    assert_eq!(hub.leases(second).len(), 1);
+
+    // The next one is lost too; what it did counts from where it began.
+    checkpoint(&mut hub, second, 3).unwrap();
+    hub.pass(1, |_| {});
+    let epoch = hub.epoch(second);
+    hub.turn(vec![AgentLost { agent: second, epoch, reason: LostReason::Left }.into()]).unwrap();
+    assert_eq!(hub.leader.resumes_from(job, 0), 13);
+    let joined = hub.joined(first, NodeId(1), 1, Hub::capabilities());
+    hub.turn(vec![joined]).unwrap();
+    hub.pass(10_000, |_| {});
+
+    // A result of the whole shard is not what this attempt was asked for.
+    let lease = hub.leases(first)[0];
+    assert_eq!(lease.attempt, 3);
+    let whole = hub.received(first, job, 3, Runs::one(0), fake::part(1, 16));
+    let Event::ResultReceived(received) = &whole.event else { unreachable!("it is a delivery") };
+    assert_ne!(received.checks.bits, 0);
+    let rest = hub.received(first, job, 3, Runs::one(0), fake::part(1, 3));
+    hub.turn(vec![rest]).unwrap();
+    let seal = hub.sealed(first, 1);
+    hub.turn(vec![seal]).unwrap();
+    let mid = hub.leader.aggregator.mids.get(&(job, 0)).unwrap().encode();
+    assert_eq!(mid[..8], 16u64.to_le_bytes(), "each cell is folded once");
+    hub.run_effect(job).unwrap();
+    let ended = hub.leader.jobs.jobs.get(&job).unwrap();
+    assert_eq!(ended.state.name(), "succeeded");
+    assert_eq!(ended.charged, ended.hold.unwrap().rate.of(1), "one shard is paid once, to who ended it");
+    let report = Verifier::new(&hub.archive(), &FAMILIES, Options { recheck: true, ..Options::default() }).finish();
+    assert_eq!((report.fault, report.rechecked), (None, 4));
+}
+
+#[test]
+fn an_attempt_that_was_wrong_leaves_nothing() {
+    let (mut hub, job, [first, _]) = resumable();
+    checkpoint(&mut hub, first, 10).unwrap();
+    let (epoch, code, shards) = (hub.epoch(first), "crashed".into(), Runs::one(0));
+    hub.turn(vec![ShardReportedFailed { job, agent: first, epoch, attempt: 1, shards, code }.into()]).unwrap();
+    assert_eq!(hub.leader.resumes_from(job, 0), 0);
+    assert_eq!(hub.leader.begun(job, 0).unwrap().checkpoint, None);
+}
+
+#[test]
+fn a_checkpoint_that_its_checks_convict_is_noticed() {
+    let (mut hub, _, [first, _]) = resumable();
+    let mut fact = hub.checkpoint(first, hub.leases(first)[0], 10, fake::part(1, 11));
+    let Event::CheckpointReceived(e) = &mut fact.event else { unreachable!("it is a checkpoint") };
+    assert_ne!(e.checks.bits, 0);
+    hub.turn(vec![fact.clone()]).expect_err("it fails its checks");
+    let Event::CheckpointReceived(e) = &mut fact.event else { unreachable!("it is a checkpoint") };
+    e.checks.bits = 0;
+    hub.turn(vec![fact]).expect("a node that lies about it");
+    let report = Verifier::new(&hub.archive(), &FAMILIES, Options { recheck: true, ..Options::default() }).finish();
+    assert_eq!(report.fault.expect("replay checks again").code.name(), "result-differs");
 }

@@ -20,8 +20,12 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
+
+/// Shards of tests are short.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Exit code of a refused enrolment, as the CLI's.
 const REFUSED_EXIT: u8 = 6;
@@ -100,7 +104,8 @@ async fn node(folder: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn agent(folder: &str, slots: u32) -> anyhow::Result<ExitCode> {
-    let agent = forge_agent::Agent::start(AgentConfig { slots, ..AgentConfig::new(folder) }).await?;
+    let config = AgentConfig { slots, checkpoint_interval: CHECKPOINT_INTERVAL, ..AgentConfig::new(folder) };
+    let agent = forge_agent::Agent::start(config).await?;
     let mut input = input();
     let up = tokio::select! {
         biased;

@@ -12,7 +12,10 @@ const SMALL: u64 = 600;
 
 /// The larger one: long enough for somebody to die in the middle.
 fn large() -> Value {
-    let samples: u64 = if is_full() { 40_000_000 } else { 2_000_000 };
+    of_many(if is_full() { 40_000_000 } else { 2_000_000 })
+}
+
+fn of_many(samples: u64) -> Value {
     let mut body = call(samples, Value::Null);
     body["spec"]["exact_tail"] = json!(false);
     body
@@ -69,6 +72,37 @@ async fn who_died_does_not_show() {
     let report = Verifier::new(&log, &Registry, Options { recheck: true, ..Options::default() }).finish();
     assert_eq!(report.fault, None, "the log of all this is derived again to the byte");
     assert_eq!(report.ledger_sum(), 0);
+}
+
+#[tokio::test]
+async fn a_shard_goes_on_where_an_agent_that_died_left_it() {
+    let mut house = House::found().await;
+    house.agents(2, 1).await;
+    let client = house.client();
+    let samples: u64 = if is_full() { 400_000_000 } else { 8_000_000 };
+    let job = Job::submit(&client, cut(of_many(samples), json!(samples))).await;
+    let left = format!("/v1/jobs/{}/events?type=checkpoint.received", job.id);
+    let agent = until("the only shard left a checkpoint", async || {
+        let events = client.get(&left).await.is(200).json();
+        events["data"][0]["data"]["agent"].as_str().map(str::to_owned)
+    });
+    house.kill_agent(&agent.await).await;
+    let result = job.result(&client).await;
+    let last = client.get(&left).await.is(200).json()["data"].as_array().expect("a list").clone();
+    let of_first =
+        last.iter().filter(|event| event["data"]["attempt"] == 1).filter_map(|e| e["data"]["cells"].as_u64());
+    let resumed = client.get(&format!("/v1/jobs/{}/events?type=shard.resumed", job.id)).await.is(200).json();
+    let from = resumed["data"][0]["data"]["from"].as_u64();
+    assert!(from.is_some_and(|from| from >= samples / 16), "{resumed}");
+    assert_eq!(from, of_first.max(), "it goes on behind the last one");
+    assert_eq!(
+        run(&house, cut(of_many(samples), json!(samples / 8))).await,
+        result,
+        "to the bits of a run in eight shards"
+    );
+    let log = house.export(&client).await;
+    let report = Verifier::new(&log, &Registry, Options { recheck: true, ..Options::default() }).finish();
+    assert_eq!(report.fault, None, "the checkpoints of the log pass their checks again");
 }
 
 /// Jobs that read blobs, have several stages and leave blobs, with their shardings.

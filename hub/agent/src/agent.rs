@@ -168,7 +168,7 @@ pub(crate) fn spawn(fleet: Fleet, dialer: Dialer, key: AgentKey, stored: Stored,
     let blobs = Blobs::new(config.data.join(crate::blobs::FOLDER), tokio::runtime::Handle::current());
     let state = AgentState {
         machine: AgentSession::new(agent, stored.position, stored.chain),
-        work: Work::new(config.registry, fleet.pool(), slots, Arc::new(blobs)),
+        work: Work::new(&config, fleet.pool(), Arc::new(blobs)),
         key,
         stored,
         folder: config.data,

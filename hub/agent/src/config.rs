@@ -2,6 +2,7 @@
 
 use crate::executor::Registry;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One agent's configuration.
 #[derive(Clone, Debug)]
@@ -16,7 +17,11 @@ pub struct AgentConfig {
     /// What is installed, e.g. `ffmpeg-5.1`.
     pub software: Vec<String>,
     pub registry: Registry,
+    /// How often a long shard hands over what it has done; another agent goes on from there if this one is lost.
+    pub checkpoint_interval: Duration,
 }
+
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 impl AgentConfig {
     /// The built-in executors, a slot a core.
@@ -29,6 +34,7 @@ impl AgentConfig {
             gpu: None,
             software: Vec::new(),
             registry: Registry::standard(),
+            checkpoint_interval: CHECKPOINT_INTERVAL,
         }
     }
 }

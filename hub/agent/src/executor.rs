@@ -2,11 +2,15 @@
 
 use crate::blobs::ShardBlobs;
 use crate::executors::{self, ExecError};
+use crate::pool::Report;
 use forge_adapters::host::{Host, Stop};
-use forge_event::Digest;
+use forge_event::limits::CHECKPOINT_STEPS_MAX;
+use forge_event::{Digest, LeaseId};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// Runs shards of one kind and version.
 ///
@@ -35,8 +39,25 @@ pub trait Executor: Send + Sync + 'static {
 pub struct Context {
     cancelled: Arc<AtomicBool>,
     cells: Arc<AtomicU64>,
-    checkpoint: Arc<Mutex<Option<Vec<u8>>>>,
     blobs: Option<ShardBlobs>,
+    checkpoints: Option<Checkpoints>,
+}
+
+/// Where a shard's checkpoints go, and when the next one is due.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoints {
+    lease: LeaseId,
+    to: mpsc::Sender<Report>,
+    interval: Duration,
+    next: Instant,
+    /// Done at the last one.
+    cells: u64,
+}
+
+impl Checkpoints {
+    pub(crate) fn new(lease: LeaseId, to: mpsc::Sender<Report>, interval: Duration) -> Checkpoints {
+        Checkpoints { lease, to, interval, next: Instant::now() + interval, cells: 0 }
+    }
 }
 
 impl Host for Context {
@@ -56,12 +77,12 @@ impl Host for Context {
         self.blobs()?.put(bytes)
     }
 
-    fn checkpoint(&mut self, state: &[u8]) {
-        Context::checkpoint(self, state.to_vec());
+    fn wants_checkpoint(&mut self, cells_done: u64, cells: u64) -> bool {
+        Context::wants_checkpoint(self, cells_done, cells)
     }
 
-    fn resume(&mut self) -> Option<Vec<u8>> {
-        Context::resume(self)
+    fn checkpoint(&mut self, cells_done: u64, result: Vec<u8>) {
+        Context::checkpoint(self, cells_done, result);
     }
 }
 
@@ -69,6 +90,11 @@ impl Context {
     /// A context whose shard may read and keep blobs.
     pub fn with_blobs(blobs: ShardBlobs) -> Context {
         Context { blobs: Some(blobs), ..Context::default() }
+    }
+
+    /// Its shard may leave checkpoints.
+    pub(crate) fn leaving(self, checkpoints: Checkpoints) -> Context {
+        Context { checkpoints: Some(checkpoints), ..self }
     }
 
     fn blobs(&self) -> Result<&ShardBlobs, Stop> {
@@ -86,14 +112,22 @@ impl Context {
         !self.cancelled()
     }
 
-    /// Keeps `state`, from which a second start in this process goes on.
-    pub fn checkpoint(&mut self, state: Vec<u8>) {
-        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    /// Whether what is done, of all the shard's cells, is worth a [`Context::checkpoint`] now: time has passed since the
+    /// last one, and enough was done that the hub takes it.
+    pub fn wants_checkpoint(&self, cells_done: u64, cells: u64) -> bool {
+        let Some(last) = &self.checkpoints else { return false };
+        let step = cells.div_ceil(CHECKPOINT_STEPS_MAX);
+        cells_done < cells && cells_done >= last.cells.saturating_add(step) && Instant::now() >= last.next
     }
 
-    /// The last checkpoint of an earlier start, if there was one.
-    pub fn resume(&self) -> Option<Vec<u8>> {
-        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Hands over a result of the shard's first `cells_done` cells. If this agent is lost, another goes on behind them.
+    /// Only for families whose shards can be resumed.
+    pub fn checkpoint(&mut self, cells_done: u64, result: Vec<u8>) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        checkpoints.cells = cells_done;
+        checkpoints.next = Instant::now() + checkpoints.interval;
+        // Without room it is forgotten: the next one says more.
+        let _ = checkpoints.to.try_send(Report::Checkpoint { lease: checkpoints.lease, cells: cells_done, result });
     }
 
     /// Cells done, as it said last.

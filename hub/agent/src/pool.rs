@@ -15,13 +15,16 @@ pub(crate) struct Task {
     pub payload: Vec<u8>,
     pub context: Context,
     /// Bounded by its agent's leases.
-    pub done: mpsc::Sender<Finished>,
+    pub done: mpsc::Sender<Report>,
 }
 
-/// A shard that ended.
-pub(crate) struct Finished {
-    pub lease: LeaseId,
-    pub result: Result<Vec<u8>, ExecError>,
+/// What a compute thread says.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// What a shard has done so far.
+    Checkpoint { lease: LeaseId, cells: u64, result: Vec<u8> },
+    /// A shard ended.
+    Finished { lease: LeaseId, result: Result<Vec<u8>, ExecError> },
 }
 
 /// A fixed number of threads over one queue; an agent hands in no more tasks than it has slots.
@@ -100,12 +103,12 @@ impl Shared {
         drop(state);
         let result = run(&task);
         // The agent may be gone; then nobody wants the result.
-        let _ = task.done.blocking_send(Finished { lease: task.lease, result });
+        let _ = task.done.blocking_send(Report::Finished { lease: task.lease, result });
         true
     }
 }
 
-/// Runs a task; a panic is tried once more, from the last checkpoint, and is then the shard's failure.
+/// Runs a task; a panic is tried once more, and is then the shard's failure.
 fn run(task: &Task) -> Result<Vec<u8>, ExecError> {
     for _ in 0..2 {
         let mut context = task.context.clone();

@@ -1,8 +1,10 @@
 //! One connection to one hub: moves frames between streams, the machine and the slots.
 
 use crate::agent::{AgentState, Order, Phase};
-use forge_event::{LeaseId, seal};
-use forge_protocol::message::Assign;
+use crate::work::Said;
+use forge_event::limits::INLINE_BYTES_MAX;
+use forge_event::{Digest, LeaseId, seal};
+use forge_protocol::message::{Assign, Checkpoint};
 use forge_protocol::{
     AgentToHub, Assembler, CancelReason, ChainFault, CloseCode, Fate, FrameError, HubToAgent, Outcome, Start, frame,
 };
@@ -168,7 +170,7 @@ enum Event {
     Order,
     Control(Result<HubToAgent, ControlError>),
     Step(Done),
-    Finished(LeaseId, Outcome),
+    Said(Said),
     Stream(Result<(SendStream, RecvStream), ConnectionError>),
     Timer,
 }
@@ -186,7 +188,7 @@ impl Live<'_> {
                 Ok(()) = order.changed() => Event::Order,
                 message = self.control.next(&mut self.recv) => Event::Control(message),
                 Some(done) = self.steps.next() => Event::Step(done),
-                (lease, outcome) = self.state.work.next() => Event::Finished(lease, outcome),
+                said = self.state.work.next() => Event::Said(said),
                 stream = self.connection.accept_bi() => Event::Stream(stream),
                 () = self.timer.as_mut() => Event::Timer,
             };
@@ -201,7 +203,8 @@ impl Live<'_> {
                 }
                 Event::Control(message) => self.handle_control(message),
                 Event::Step(done) => self.handle_step(done),
-                Event::Finished(lease, outcome) => {
+                Event::Said(Said::Checkpoint { lease, cells, result }) => self.keep(lease, cells, result).await,
+                Event::Said(Said::Ended(lease, outcome)) => {
                     if self.state.machine.handle_finished(lease, outcome)
                         && let Some(send) = self.streams.remove(&lease)
                     {
@@ -386,6 +389,16 @@ impl Live<'_> {
         } else {
             self.steps.push(step(Step::Write { lease, send, bytes, from: written, finish }).boxed());
         }
+    }
+
+    /// Signs and sends what an attempt has done so far.
+    async fn keep(&mut self, lease: LeaseId, cells: u64, bytes: Vec<u8>) -> Result<(), End> {
+        if !self.state.machine.holds(lease) || bytes.len() > INLINE_BYTES_MAX {
+            return Ok(());
+        }
+        let agent = self.state.machine.agent();
+        let signature = self.state.key.sign(&seal::checkpoint_message(agent, lease, cells, &Digest::of(&bytes)));
+        self.say(&AgentToHub::Checkpoint(Checkpoint { lease, cells, bytes, signature })).await
     }
 
     async fn say(&mut self, message: &AgentToHub) -> Result<(), End> {

@@ -1,14 +1,16 @@
 //! One agent's attempts between assignment and end: what waits for a slot, what runs.
 
 use crate::blobs::{Blobs, ShardBlobs};
-use crate::executor::{Context, Registry};
+use crate::config::AgentConfig;
+use crate::executor::{Checkpoints, Context, Registry};
 use crate::executors::ExecError;
-use crate::pool::{Finished, Pool, Task};
+use crate::pool::{Pool, Report, Task};
 use forge_event::LeaseId;
 use forge_protocol::limits::{CODE_BYTES_MAX, DETAIL_BYTES_MAX, PRESENTED_MAX};
 use forge_protocol::{Assign, Outcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Outlives sessions: what runs goes on while the agent reconnects.
@@ -18,17 +20,39 @@ pub(crate) struct Work {
     slots: usize,
     waiting: VecDeque<Assign>,
     running: BTreeMap<LeaseId, Context>,
-    done: mpsc::Sender<Finished>,
-    finished: mpsc::Receiver<Finished>,
+    done: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
     blobs: Arc<Blobs>,
+    checkpoint_interval: Duration,
+}
+
+/// What became of an attempt.
+pub(crate) enum Said {
+    /// What it has done so far.
+    Checkpoint {
+        lease: LeaseId,
+        cells: u64,
+        result: Vec<u8>,
+    },
+    Ended(LeaseId, Outcome),
 }
 
 impl Work {
-    pub(crate) fn new(registry: Registry, pool: Pool, slots: u32, blobs: Arc<Blobs>) -> Work {
-        let slots = slots.max(1) as usize;
+    pub(crate) fn new(config: &AgentConfig, pool: Pool, blobs: Arc<Blobs>) -> Work {
+        let slots = config.slots.max(1) as usize;
         pool.allow(slots);
-        let (done, finished) = mpsc::channel(PRESENTED_MAX);
-        Work { registry, pool, slots, waiting: VecDeque::new(), running: BTreeMap::new(), done, finished, blobs }
+        let (done, reports) = mpsc::channel(PRESENTED_MAX);
+        Work {
+            registry: config.registry.clone(),
+            pool,
+            slots,
+            waiting: VecDeque::new(),
+            running: BTreeMap::new(),
+            done,
+            reports,
+            blobs,
+            checkpoint_interval: config.checkpoint_interval,
+        }
     }
 
     /// Takes an assignment. `Some`: it ended at once.
@@ -53,12 +77,16 @@ impl Work {
         }
     }
 
-    /// The next attempt that ended. Cancel safe.
-    pub(crate) async fn next(&mut self) -> (LeaseId, Outcome) {
-        let Finished { lease, result } = self.finished.recv().await.expect("a sender is kept beside the receiver");
-        self.running.remove(&lease);
-        self.fill();
-        (lease, outcome(result))
+    /// The next attempt that ended, or left a checkpoint. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Said {
+        match self.reports.recv().await.expect("a sender is kept beside the receiver") {
+            Report::Checkpoint { lease, cells, result } => Said::Checkpoint { lease, cells, result },
+            Report::Finished { lease, result } => {
+                self.running.remove(&lease);
+                self.fill();
+                Said::Ended(lease, outcome(result))
+            }
+        }
     }
 
     /// Slots in use, of 1000.
@@ -80,6 +108,8 @@ impl Work {
                 Some(access) => Context::with_blobs(ShardBlobs::new(self.blobs.clone(), access)),
                 None => Context::default(),
             };
+            let checkpoints = Checkpoints::new(assign.lease, self.done.clone(), self.checkpoint_interval);
+            let context = context.leaving(checkpoints);
             self.running.insert(assign.lease, context.clone());
             self.pool.submit(Task {
                 lease: assign.lease,

@@ -19,8 +19,8 @@ pub use close::CloseCode;
 pub use frame::{Assembler, FrameError};
 pub use hub::{Action, Delivery, HubSession, Recorded, Submission, SubmissionId, Verdict};
 pub use message::{
-    AgentToHub, Assign, BlobAccess, BlobGrant, CancelReason, EnrolRefusal, Enrolled, Fate, Gone, Hello, HubAddress,
-    HubToAgent, Presented, Seal, Welcome,
+    AgentToHub, Assign, BlobAccess, BlobGrant, CancelReason, Checkpoint, EnrolRefusal, Enrolled, Fate, Gone, Hello,
+    HubAddress, HubToAgent, Presented, Seal, Welcome,
 };
 pub use token::{Token, TokenError, TokenKind};
 

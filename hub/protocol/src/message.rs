@@ -38,6 +38,8 @@ pub enum AgentToHub {
         /// At most [`crate::limits::DETAIL_BYTES_MAX`] bytes; never logged as an event.
         detail: String,
     },
+    /// Control: what a running attempt has done so far. Nothing answers it: it helps, or is forgotten.
+    Checkpoint(Checkpoint),
 }
 
 /// From the hub to the agent.
@@ -192,6 +194,17 @@ pub struct BlobGrant {
     pub digest: Digest,
     pub bytes: u64,
     pub query: String,
+}
+
+/// A result of an attempt's first cells.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Checkpoint {
+    pub lease: LeaseId,
+    /// Done since the attempt began.
+    pub cells: u64,
+    pub bytes: Vec<u8>,
+    /// Ed25519 over [`seal::checkpoint_message`]: 64 bytes, as two halves.
+    pub signature: [[u8; 32]; 2],
 }
 
 /// The agent's signature over its chain.

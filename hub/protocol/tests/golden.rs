@@ -40,6 +40,15 @@ fn agent_to_hub() -> Vec<(&'static str, AgentToHub)> {
         ("have", AgentToHub::Have),
         ("result", AgentToHub::Result { digest: Digest::of(b"xyz"), bytes: b"xyz".to_vec() }),
         ("failed", AgentToHub::Failed { code: "bad-payload".into(), detail: "cut short".into() }),
+        (
+            "checkpoint",
+            AgentToHub::Checkpoint(Checkpoint {
+                lease: lease(),
+                cells: 70_000,
+                bytes: b"xyz".to_vec(),
+                signature: [[4; 32], [5; 32]],
+            }),
+        ),
     ]
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What decides anything is in `forge_protocol::HubSession`; here bytes and events are moved.
 
+mod checkpoint;
 mod enrol;
 mod join;
 mod listener;

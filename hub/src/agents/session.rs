@@ -1,5 +1,6 @@
 //! One agent's session: one task that drives `HubSession` against streams, the leader and the state.
 
+use super::checkpoint::{self, is_signed};
 use super::join::{Joined, join};
 use super::listener::close;
 use super::router::{Registered, Routed, Sessions};
@@ -9,11 +10,10 @@ use crate::effects::dispatch::Dispatcher;
 use crate::handle::Hub;
 use forge_event::limits::INLINE_BYTES_MAX;
 use forge_event::*;
-use forge_log::network::identity::verify;
 use forge_protocol::limits::{ATTEMPT_STREAMS_MAX, CODE_BYTES_MAX};
 use forge_protocol::{
-    Action, AgentToHub, CancelReason, CloseCode, Delivery, HubSession, HubToAgent, Now, Seal, SubmissionId, Verdict,
-    frame,
+    Action, AgentToHub, CancelReason, Checkpoint, CloseCode, Delivery, HubSession, HubToAgent, Now, Seal, SubmissionId,
+    Verdict, frame,
 };
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -81,6 +81,8 @@ struct Live<'a> {
     started: Instant,
     /// When a session that has nothing to do gives back what it took; `None`: it did, or has something to do.
     rest_at: Option<Instant>,
+    /// A checkpoint is on its way into the log.
+    keeping: bool,
     ended: bool,
 }
 
@@ -121,6 +123,7 @@ impl<'a> Live<'a> {
             scratch: Vec::new(),
             started: Instant::now(),
             rest_at: None,
+            keeping: false,
             ended: false,
         }
     }
@@ -315,6 +318,7 @@ impl<'a> Live<'a> {
                     registered.shared.speed.store(speed, Ordering::Relaxed);
                 }
             }
+            Ok(AgentToHub::Checkpoint(checkpoint)) => self.handle_checkpoint(checkpoint),
             Ok(AgentToHub::Draining) => self.machine.handle_draining(),
             Ok(AgentToHub::Leaving) => self.machine.handle_leaving(),
             Ok(other) => self.broke_protocol(&format!("{other:?} on the control stream")),
@@ -329,13 +333,26 @@ impl<'a> Live<'a> {
             return self.broke_protocol("a seal over results that were not acknowledged");
         }
         let message = seal::message(self.agent, seal.upto, &seal.head);
-        let mut signature = [0; 64];
-        signature[..32].copy_from_slice(&seal.signature[0]);
-        signature[32..].copy_from_slice(&seal.signature[1]);
-        if !verify(&self.key, &message, &signature) {
+        if !is_signed(&self.key, &message, &seal.signature) {
             return self.broke_protocol("a seal whose signature does not fit");
         }
         self.machine.handle_seal(seal);
+    }
+
+    /// Keeps what an attempt has done so far, if nothing speaks against it: no attempt depends on it.
+    fn handle_checkpoint(&mut self, checkpoint: Checkpoint) {
+        // One at a time: an agent that floods gains nothing.
+        if self.keeping || !self.machine.holds(checkpoint.lease) {
+            return;
+        }
+        match checkpoint::read(self.hub, (self.agent, self.epoch), &self.key, checkpoint) {
+            Ok(Some(fact)) => {
+                self.keeping = true;
+                self.push(Step::Keep { hub: self.hub.clone(), fact: Box::new(fact) });
+            }
+            Ok(None) => {}
+            Err(what) => self.broke_protocol(what),
+        }
     }
 
     fn handle_routed(&mut self, routed: Option<Routed>) {
@@ -423,6 +440,7 @@ impl<'a> Live<'a> {
                 self.machine.handle_result(Delivery { lease, digest, bytes, checks });
             }
             Done::Checked { lease, outcome: Err(code) } => drop(self.machine.handle_failed(lease, code.into())),
+            Done::Kept => self.keeping = false,
             Done::Broken { lease } => drop(self.machine.handle_failed(lease, "stream-broken".into())),
             Done::Over => {}
         }

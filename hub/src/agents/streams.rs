@@ -2,7 +2,8 @@
 
 use crate::effects::dispatch::Deeper;
 use crate::handle::Hub;
-use forge_event::{Checks, LeaseId};
+use forge_event::{CheckpointReceived, Checks, Event, LeaseId};
+use forge_projections::Command;
 use forge_protocol::frame::FrameError;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::{AgentToHub, Assembler};
@@ -22,6 +23,8 @@ pub(super) enum Step {
     Read { lease: LeaseId, recv: RecvStream },
     /// Look into the blobs that a result names.
     Check { lease: LeaseId, hub: Hub, deeper: Box<Deeper>, result: Vec<u8>, checks: Checks },
+    /// Hand a checkpoint in.
+    Keep { hub: Hub, fact: Box<CheckpointReceived> },
 }
 
 /// What came of it.
@@ -52,6 +55,8 @@ pub(super) enum Done {
     Broken {
         lease: LeaseId,
     },
+    /// A checkpoint is in the log, or was refused.
+    Kept,
     /// Nothing to do: written and ended, or the connection is gone, which shows itself elsewhere.
     Over,
 }
@@ -74,6 +79,13 @@ pub(super) async fn step(step: Step) -> Done {
         },
         Step::Check { lease, hub, deeper, result, checks } => {
             Done::Checked { lease, outcome: deeper.run(hub, result, checks).await }
+        }
+        Step::Keep { hub, fact } => {
+            // Refused: its lease is over, or the last one is near enough. Nothing depends on it.
+            if let Err(error) = hub.command(Command::Fact(Event::from(*fact).into())).await {
+                tracing::debug!(?error, "a checkpoint was not kept");
+            }
+            Done::Kept
         }
         Step::Read { lease, mut recv } => match recv.read_to_end(ANSWER_BYTES_MAX).await {
             Ok(bytes) => Done::Answered { lease, bytes },

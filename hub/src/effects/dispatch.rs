@@ -7,6 +7,7 @@ use crate::handle::Hub;
 use forge_event::*;
 use forge_projections::family::Family;
 use forge_protocol::{Assign, BlobAccess, BlobGrant};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,25 +37,26 @@ impl Dispatcher {
             kind: job.submitted.kind.clone(),
             family_version: job.submitted.family_version,
             deadline,
-            payload: job.family.payload(&job.submitted.spec, plan, shard),
-            blobs: job.uses_blobs().then(|| access(hub, job, plan, lease, deadline)).flatten(),
+            payload: job.family.payload(&job.submitted.spec, &plan, shard),
+            blobs: job.uses_blobs().then(|| access(hub, job, &plan, shard, lease.job, deadline)).flatten(),
         })
     }
 
     /// The checks that read blobs, if the family has any: to be run off the session's task.
     pub fn deeper(&mut self, hub: &Hub, lease: LeaseId) -> Option<Deeper> {
         let (job, plan, shard) = self.job(hub, lease)?;
-        job.uses_blobs().then(|| Deeper { job: job.clone(), id: lease.job, plan: plan.into(), shard })
+        job.uses_blobs().then(|| Deeper { job: job.clone(), id: lease.job, plan: (&*plan).into(), shard })
     }
 
     /// The family's free checks of a result; `None` as [`Dispatcher::assign`].
     pub fn check(&mut self, hub: &Hub, lease: LeaseId, result: &[u8]) -> Option<Checks> {
         let (job, plan, shard) = self.job(hub, lease)?;
-        let bits = job.family.check_result(&job.submitted.spec, plan, shard, result);
+        let bits = job.family.check_result(&job.submitted.spec, &plan, shard, result);
         Some(Checks { version: job.family.version(), bits })
     }
 
-    fn job(&mut self, hub: &Hub, lease: LeaseId) -> Option<(&Job, &[u8], ShardIndex)> {
+    /// The job of a lease, the plan that it is worked by, and the number of its shard there.
+    fn job(&mut self, hub: &Hub, lease: LeaseId) -> Option<(&Job, Cow<'_, [u8]>, ShardIndex)> {
         let known = self.jobs.get(&lease.job).is_some_and(|j| j.stage_of(lease.shard).is_some());
         if !known {
             let job = Job::read(hub, lease.job)?;
@@ -64,8 +66,14 @@ impl Dispatcher {
             self.jobs.insert(lease.job, job);
         }
         let job = self.jobs.get(&lease.job)?;
+        // Only a later attempt can find a part done.
+        let resumed = lease.attempt > 1;
+        let rest = resumed.then(|| hub.read(|w| w.rest_of(lease.job, lease.shard, hub.families()))).flatten();
+        if let Some(rest) = rest {
+            return Some((job, Cow::Owned(rest), 0));
+        }
         let (run, plan) = job.stage_of(lease.shard)?;
-        Some((job, plan, lease.shard - run.first))
+        Some((job, Cow::Borrowed(plan), lease.shard - run.first))
     }
 }
 
@@ -77,9 +85,8 @@ const URL_TTL: DurationMs = DurationMs(24 * 3_600_000);
 const SHARD_BLOB_BYTES_MAX: u64 = 4 << 30;
 
 /// The URLs that an attempt needs, signed by this node.
-fn access(hub: &Hub, job: &Job, plan: &[u8], lease: LeaseId, deadline: Timestamp) -> Option<BlobAccess> {
-    let run = job.stage_of(lease.shard)?.0;
-    let wanted = job.family.shard_blobs(&job.submitted.spec, plan, lease.shard - run.first);
+fn access(hub: &Hub, job: &Job, plan: &[u8], shard: ShardIndex, id: JobId, deadline: Timestamp) -> Option<BlobAccess> {
+    let wanted = job.family.shard_blobs(&job.submitted.spec, plan, shard);
     let door = hub.rest_door()?;
     let scheme = if door.ca_pem.is_some() { "https" } else { "http" };
     let project = job.submitted.project;
@@ -99,7 +106,7 @@ fn access(hub: &Hub, job: &Job, plan: &[u8], lease: LeaseId, deadline: Timestamp
         bytes,
         range: None,
         key: None,
-        job: Some(lease.job),
+        job: Some(id),
         expires,
         node: own,
     };

@@ -94,6 +94,11 @@ impl RequeueReason {
             RequeueReason::Voided => "voided",
         }
     }
+
+    /// Whether what the attempt had done so far counts: it was cut off, not wrong.
+    pub fn leaves_checkpoints(self) -> bool {
+        matches!(self, RequeueReason::Expired | RequeueReason::Revoked)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -317,4 +322,16 @@ pub struct StateRooted {
     pub upto: EventIndex,
     /// In the order of [`Part::ALL`].
     pub roots: Vec<Digest>,
+}
+
+/// The next attempt at a shard begins behind what a checkpoint of the last one holds, which is folded for good.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ShardResumed {
+    pub job: JobId,
+    pub shard: ShardIndex,
+    /// Whose checkpoint, of which attempt.
+    pub agent: AgentId,
+    pub attempt: AttemptNumber,
+    /// Cells of the shard, from its first on, that do not run again.
+    pub from: u64,
 }

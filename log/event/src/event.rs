@@ -101,6 +101,8 @@ events! {
     CreditReleased Decision "credit.released",
     StateRooted Decision "state.rooted",
     BlobRecorded Fact "blob.recorded",
+    CheckpointReceived Fact "checkpoint.received",
+    ShardResumed Decision "shard.resumed",
 }
 
 /// Names that later work gives a meaning; no event may take one for something else.

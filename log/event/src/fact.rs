@@ -443,3 +443,20 @@ pub struct BlobRecorded {
     /// The job between whose shards it goes; it is forgotten when that ends. `None`: the project's own.
     pub job: Option<JobId>,
 }
+
+/// What a running attempt has done so far, as a result of its first cells.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct CheckpointReceived {
+    pub job: JobId,
+    pub agent: AgentId,
+    pub epoch: Epoch,
+    pub attempt: AttemptNumber,
+    pub shard: ShardIndex,
+    /// Done since the attempt began.
+    pub cells: u64,
+    pub digest: Digest,
+    pub inline: Vec<u8>,
+    pub checks: Checks,
+    /// Ed25519 over [`crate::seal::checkpoint_message`]: 64 bytes, as two halves.
+    pub signature: [[u8; 32]; 2],
+}

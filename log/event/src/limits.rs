@@ -10,6 +10,8 @@ pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 pub const SEGMENT_LEAVES: u64 = 65_536;
 /// Shards of one job, through all its stages.
 pub const JOB_SHARDS_MAX: u64 = 1 << 32;
+/// Checkpoints that an attempt may leave: each is at least this part of its cells beyond the one before.
+pub const CHECKPOINT_STEPS_MAX: u64 = 16;
 /// Name of a project, provider, job or label key or value.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Labels of one job.

@@ -78,6 +78,19 @@ pub fn message(agent: AgentId, upto: u64, head: &[u8; 32]) -> Vec<u8> {
     bytes
 }
 
+/// What an agent signs for a checkpoint:
+/// `"forge checkpoint v1\0"` ‖ `"a37"` ‖ 0x00 ‖ `"j1842.17.2"` ‖ 0x00 ‖ LE64(cells) ‖ digest.
+pub fn checkpoint_message(agent: AgentId, lease: LeaseId, cells: u64, digest: &Digest) -> Vec<u8> {
+    let mut bytes = b"forge checkpoint v1\0".to_vec();
+    bytes.extend_from_slice(agent.to_string().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(Text::of(lease).as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&cells.to_le_bytes());
+    bytes.extend_from_slice(&digest.0);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

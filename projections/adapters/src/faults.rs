@@ -110,7 +110,8 @@ impl Faults {
         };
         let digest = text.parse().ok();
         if digest.is_none() {
-            let detail = format!("`{}` is not the digest of a blob: \"blake3:\" and 64 lower-case hex digits", shown(text));
+            let detail =
+                format!("`{}` is not the digest of a blob: \"blake3:\" and 64 lower-case hex digits", shown(text));
             self.add(pointer, "bad-digest", detail, "upload the file, then write the digest that is answered");
         }
         digest

@@ -55,13 +55,14 @@ pub trait Host {
     /// [`Stop::Failed`] if they could not be kept.
     fn put(&mut self, bytes: &[u8]) -> Result<Digest, Stop>;
 
-    /// Keeps `state`, from which another start of this shard may go on.
-    fn checkpoint(&mut self, _state: &[u8]) {}
-
-    /// The last checkpoint of an earlier start, if there was one.
-    fn resume(&mut self) -> Option<Vec<u8>> {
-        None
+    /// Whether what is done so far is worth a checkpoint now. Only for families whose shards can be resumed
+    /// ([`cells`](forge_projections::family::Family::cells)).
+    fn wants_checkpoint(&mut self, _cells_done: u64, _cells: u64) -> bool {
+        false
     }
+
+    /// Hands over what is done: a result of the first `cells_done` cells, from which another attempt goes on.
+    fn checkpoint(&mut self, _cells_done: u64, _result: Vec<u8>) {}
 }
 
 /// A whole blob of at most `bytes_max`.

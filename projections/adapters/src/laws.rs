@@ -10,6 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt::Write;
+use core::ops::Range;
 use forge_event::limits::INLINE_BYTES_MAX;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{Blobs, DoneStage, Family, Fault, MidState, Past, Plan, PlanHints};
@@ -69,11 +70,13 @@ pub struct Agent<'a> {
     /// All that may be read; `None`: everything.
     readable: Option<Vec<Digest>>,
     kept: Vec<Digest>,
+    /// What its shard had done when, and the result of that.
+    checkpoints: Vec<(u64, Vec<u8>)>,
 }
 
 impl<'a> Agent<'a> {
     pub fn new(blobs: &'a MemoryBlobs) -> Agent<'a> {
-        Agent { blobs, readable: None, kept: Vec::new() }
+        Agent { blobs, readable: None, kept: Vec::new(), checkpoints: Vec::new() }
     }
 
     fn may_read(&self, digest: &Digest) {
@@ -101,6 +104,15 @@ impl Host for Agent<'_> {
         let digest = self.blobs.keep(bytes);
         self.kept.push(digest);
         Ok(digest)
+    }
+
+    /// Ever more seldom, so that a long shard leaves few.
+    fn wants_checkpoint(&mut self, cells_done: u64, _: u64) -> bool {
+        self.checkpoints.last().is_none_or(|(last, _)| cells_done >= 2 * last)
+    }
+
+    fn checkpoint(&mut self, cells_done: u64, result: Vec<u8>) {
+        self.checkpoints.push((cells_done, result));
     }
 }
 
@@ -189,6 +201,9 @@ impl Bench<'_> {
             let bits = self.family.check_blobs(spec, &plan.body, shard, &result, self.blobs);
             assert_eq!(bits, Ok(0), "an honest result passes the checks of its blobs (shard {shard})");
             assert!(result.len() <= INLINE_BYTES_MAX, "a result is inline");
+            if laws {
+                self.a_checkpoint_is_the_result_of_a_part(spec, &plan, shard, &agent.checkpoints);
+            }
             results.push(result);
         }
         if laws {
@@ -196,6 +211,9 @@ impl Bench<'_> {
             self.arbitrary_bytes_never_panic(spec, &plan);
         }
         let mid = self.order_does_not_matter(spec, &plan, &results);
+        if laws {
+            self.where_a_shard_was_taken_up_does_not_matter(spec, &plan, &results, mid.as_ref());
+        }
         let most = self.family.mid_bytes_max(spec, &plan);
         assert!(mid.bytes() as u64 <= most, "a mid-state keeps its bound: {} of {most}", mid.bytes());
         Ok(Ran { plan, results, mid })
@@ -269,6 +287,62 @@ impl Bench<'_> {
         assert!(same, "the order of folding does not matter");
         self.folding_many_is_folding_each(spec, plan, results);
         ends.remove(0)
+    }
+
+    /// A result of some cells of a shard, that passed its checks.
+    fn part(&self, spec: &[u8], plan: &Plan, shard: ShardIndex, cells: Range<u64>) -> Vec<u8> {
+        let part = self.family.part(spec, &plan.body, shard, cells);
+        let result = (self.run)(&self.family.payload(spec, &part, 0), &mut Agent::new(self.blobs));
+        let result = result.expect("what runs as a whole runs in parts");
+        assert_eq!(self.family.check_result(spec, &part, 0, &result), 0, "a part's result passes its checks");
+        result
+    }
+
+    fn a_checkpoint_is_the_result_of_a_part(
+        &self,
+        spec: &[u8],
+        plan: &Plan,
+        shard: ShardIndex,
+        checkpoints: &[(u64, Vec<u8>)],
+    ) {
+        for (cells, result) in checkpoints {
+            let all = self.family.cells(spec, &plan.body, shard).expect("only shards that can be resumed leave some");
+            assert!(*cells < all, "the end of a shard is its result");
+            let part = self.family.part(spec, &plan.body, shard, 0..*cells);
+            assert_eq!(
+                self.family.check_result(spec, &part, 0, result),
+                0,
+                "a checkpoint passes the checks of its part"
+            );
+        }
+        if let Some((cells, result)) = checkpoints.first() {
+            assert_eq!(self.part(spec, plan, shard, 0..*cells), *result, "a checkpoint is the result of its part");
+        }
+    }
+
+    /// The first shards, each in two parts folded rest first: the same state.
+    fn where_a_shard_was_taken_up_does_not_matter(
+        &self,
+        spec: &[u8],
+        plan: &Plan,
+        results: &[Vec<u8>],
+        whole: &dyn MidState,
+    ) {
+        let mut mid = self.family.mid_state(spec, &plan.body);
+        let mut state = 0x2545_F491_4F6C_DD1D;
+        for (shard, result) in (0..).zip(results) {
+            let cells = self.family.cells(spec, &plan.body, shard).filter(|cells| shard < 4 && *cells > 1);
+            let Some(cells) = cells else {
+                mid.fold(shard, result);
+                continue;
+            };
+            let at = 1 + (u64::from(noise(&mut state)) * 256 + u64::from(noise(&mut state))) % (cells - 1);
+            for range in [at..cells, 0..at] {
+                mid.fold(shard, &self.part(spec, plan, shard, range));
+                mid = self.thawed(spec, plan, mid.as_ref());
+            }
+        }
+        assert_eq!(mid.encode(), whole.encode(), "where a shard was taken up does not matter");
     }
 
     fn thawed(&self, spec: &[u8], plan: &Plan, mid: &dyn MidState) -> Box<dyn MidState> {

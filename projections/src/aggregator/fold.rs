@@ -91,6 +91,7 @@ impl World {
             assigned_at = assigned_at.max(grant.assigned_at);
         });
         assert!(ended == count, "only a live lease is accepted");
+        self.forget_checkpoints(e.job, &e.shards);
         self.count_ended(e.job, e.agent, count, received);
         let residence_ms = self.at.since(assigned_at).0;
         let agent = self.agent_mut(e.agent);
@@ -233,24 +234,35 @@ impl World {
             if self.job(lease.job).ended.is_some() {
                 continue;
             }
-            let job = self.jobs.jobs.get_mut(&lease.job).expect("checked above");
-            let submitted = &job.submitted;
-            // Stages follow one another: what is closed now belongs to the last one.
-            let number = job.stages.len() - 1;
-            let stage = &job.stages[number];
-            let family =
-                families.family(&submitted.kind, submitted.family_version).expect("admitted under this family");
-            let mid = self.aggregator.mids.get_mut(&(lease.job, number as u16)).expect("an open job has a mid-state");
-            let mid = mid.live_mut(|bytes| family.thaw(&submitted.spec, &stage.plan_body, bytes));
-            let mut shards = group.iter().map(|(lease, _)| stage.local(lease.shard));
-            mid.fold_many(&mut shards, inline.as_deref().unwrap_or_default());
+            let mut shards = group.iter().map(|(lease, _)| lease.shard);
+            self.fold_results(lease.job, &mut shards, inline.as_deref().unwrap_or_default(), families);
+            let job = self.job_mut(lease.job);
             job.closed_count += group.len() as u64;
             if job.is_complete() {
-                if stage.last {
+                if job.stages.last().is_some_and(|stage| stage.last) {
                     job.state = JobState::Reducing;
                 }
                 self.jobs.effects_due.insert(lease.job, ());
             }
         }
+    }
+
+    /// Folds equal results of an open job's running stage into its mid-state.
+    pub(crate) fn fold_results(
+        &mut self,
+        id: JobId,
+        shards: &mut dyn Iterator<Item = ShardIndex>,
+        result: &[u8],
+        families: &dyn Families,
+    ) {
+        let job = self.jobs.jobs.get(&id).expect("only an open job's results are folded");
+        let submitted = &job.submitted;
+        // Stages follow one another: what is folded now belongs to the last one.
+        let number = job.stages.len() - 1;
+        let stage = &job.stages[number];
+        let family = families.family(&submitted.kind, submitted.family_version).expect("admitted under this family");
+        let mid = self.aggregator.mids.get_mut(&(id, number as u16)).expect("an open job has a mid-state");
+        let mid = mid.live_mut(|bytes| family.thaw(&submitted.spec, &stage.plan_body, bytes));
+        mid.fold_many(&mut shards.map(|shard| stage.local(shard)), result);
     }
 }

@@ -101,7 +101,14 @@ impl Deciding<'_> {
         let ShardRequeued { job, ref shards, reason, attempt } = requeued;
         let attempts_max = self.world.job(job).submitted.limits.max_attempts.unwrap_or(ATTEMPTS_MAX);
         let first = shards.0.first().map_or(0, |r| r.first);
+        let resumed = match reason.leaves_checkpoints() {
+            true => self.world.left_behind(job, attempt, shards),
+            false => Vec::new(),
+        };
         self.push(requeued);
+        for resumed in resumed {
+            self.push(resumed);
+        }
         let exceptions = self.world.scheduler.work.get(&job).map_or(0, |w| w.retries.len());
         // An agent that went away, or did not sign, says nothing about the shard.
         let blame = !matches!(reason, RequeueReason::Revoked | RequeueReason::Voided);

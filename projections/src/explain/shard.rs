@@ -8,7 +8,7 @@ use crate::jobs::Job;
 use crate::scheduler::{Grant, Retry, Work};
 use crate::world::World;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use forge_event::*;
 
@@ -85,10 +85,12 @@ impl World {
         let retry = work.retries.get(&id.shard).filter(|r| r.pending);
         let fresh = work.fresh.iter().find(|f| f.next <= id.shard && id.shard <= f.last);
         let since = retry.map(|r| r.origin).or(fresh.map(|f| f.origin));
+        let done = self.resumes_from(id.job, id.shard);
+        let behind = if done > 0 { format!(", behind the {done} cells that are done") } else { String::new() };
         if let Some(retry) = retry.filter(|r| r.ready_at > self.at) {
             let (attempt, left) = (retry.attempt, span(self.at, retry.ready_at));
             let headline =
-                format!("Waiting: attempt {attempt} ended without a result; the next one may start in {left}");
+                format!("Waiting: attempt {attempt} ended without a result; the next one may start in {left}{behind}");
             return Why::new(Reason::BackingOff, since, headline);
         }
         let avoid: &[AgentId] = match retry {
@@ -116,7 +118,7 @@ impl World {
                 (Reason::AllAgentsDraining, format!("Waiting: all {matching} matching agents are draining"))
             }
             Some(_) => self.why_behind(id, job, work, retry.is_some(), matching),
-            None => (Reason::NextTurn, format!("One of {matching} matching agents gets it in the next turn")),
+            None => (Reason::NextTurn, format!("One of {matching} matching agents gets it in the next turn{behind}")),
         };
         let mut why = Why::new(code, since, headline);
         why.would_help = self.relaxations(required, &funnel);

@@ -72,6 +72,9 @@ pub(super) fn data(index: EventIndex, event: &Event, meta: Option<&Meta>, world:
             let roots = roots.fold(Object::new(), |o, (part, root)| o.plain(part.name(), root)).end();
             o.raw("upto", e.upto).raw("roots", roots)
         }
+        Event::ShardResumed(e) => {
+            o.plain("agent", e.agent).raw("attempt", e.attempt).raw("shard", e.shard).raw("from", e.from)
+        }
         _ => unreachable!("asked only for decisions"),
     }
 }

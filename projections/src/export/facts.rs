@@ -96,6 +96,16 @@ pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>, world: &
         Event::CreditsIssued(e) => {
             entries(o.plain("amount", e.amount).text("reference", &e.reference), event, meta, world)
         }
+        Event::CheckpointReceived(e) => o
+            .plain("agent", e.agent)
+            .raw("epoch", e.epoch)
+            .raw("attempt", e.attempt)
+            .raw("shard", e.shard)
+            .raw("cells", e.cells)
+            .plain("digest", e.digest)
+            .raw("checks", checks(&e.checks))
+            .plain("inline", hex(&e.inline))
+            .plain("signature", hex(e.signature.as_flattened())),
         Event::BlobRecorded(e) => o.plain("digest", e.digest).raw("bytes", e.bytes).plain_or_null("job", e.job),
         _ => unreachable!("asked only for facts"),
     }
@@ -147,6 +157,10 @@ fn submitted(o: Object, e: &JobSubmitted, by: Option<&By>) -> Object {
         .raw("family_version", e.family_version)
 }
 
+fn checks(checks: &Checks) -> String {
+    Object::new().raw("version", checks.version).raw("bits", checks.bits).end()
+}
+
 fn received(o: Object, e: &ResultReceived) -> Object {
     // A run of equal results is one stored entry and as many exported ones.
     let each = |text: fn(&ResultRun) -> String| {
@@ -155,7 +169,6 @@ fn received(o: Object, e: &ResultReceived) -> Object {
     let root = |run: &ResultRun| quoted(run.root.unwrap_or_else(|| seal::single_root(&run.digest)));
     let inline = |run: &ResultRun| run.inline.as_deref().map_or("null".to_string(), |bytes| quoted(hex(bytes)));
     let bytes: u64 = e.results.iter().map(|run| run.bytes.saturating_mul(u64::from(run.count))).sum();
-    let checks = Object::new().raw("version", e.checks.version).raw("bits", e.checks.bits).end();
     o.plain("agent", e.agent)
         .raw("epoch", e.epoch)
         .raw("attempt", e.attempt)
@@ -163,7 +176,7 @@ fn received(o: Object, e: &ResultReceived) -> Object {
         .raw("position", e.position)
         .raw("digests", each(|run| quoted(run.digest)))
         .raw("roots", each(root))
-        .raw("checks", checks)
+        .raw("checks", checks(&e.checks))
         .raw("bytes", bytes)
         .raw("inline", each(inline))
 }

@@ -107,6 +107,7 @@ impl World {
             fresh: alloc::vec![Fresh { next: shards.first, last: shards.last, origin: index }],
             retries: Default::default(),
             done: Default::default(),
+            half_done: Default::default(),
         };
         self.scheduler.work.insert(e.job, work);
         self.enqueue(e.job);

@@ -195,6 +195,7 @@ impl<'a> Verifier<'a> {
         match event {
             Event::ResultReceived(e) if self.options.recheck => self.recheck_results(index, e),
             Event::JobReduced(e) if self.options.recheck => self.refinish(index, e),
+            Event::CheckpointReceived(e) => self.recheck_checkpoint(index, e),
             Event::ResultsSealed(e) => self.check_seal(index, e),
             _ => Ok(()),
         }
@@ -210,7 +211,12 @@ impl<'a> Verifier<'a> {
         for run in &e.results {
             for shard in shards.by_ref().take(run.count as usize) {
                 let Some(bytes) = &run.inline else { continue };
-                let bits = family.check_result(&submitted.spec, &stage.plan_body, stage.local(shard), bytes);
+                let bits = match self.report.world.resumes_from(e.job, shard) {
+                    0 => family.check_result(&submitted.spec, &stage.plan_body, stage.local(shard), bytes),
+                    // Its lease is over: what its attempt was given is not known any more, and nothing depends on it.
+                    _ if !self.report.world.holds(e.agent, e.job, shard, e.attempt) => continue,
+                    _ => self.report.world.check_rest(e.job, shard, bytes, self.families).unwrap_or(0),
+                };
                 // Where the free checks pass, further bits come from checks that read blobs, which an export does not hold.
                 if bits == 0 && !submitted.inputs.is_empty() && e.checks.bits != 0 {
                     continue;
@@ -247,12 +253,38 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
+    fn recheck_checkpoint(&mut self, index: EventIndex, e: &CheckpointReceived) -> Result<(), Stop> {
+        let lease = LeaseId { job: e.job, shard: e.shard, attempt: e.attempt };
+        if self.options.recheck {
+            let checks = self.report.world.check_checkpoint(lease, e.cells, &e.inline, self.families);
+            if checks != Some(e.checks) {
+                let detail = alloc::format!("the checks of the checkpoint of {lease} give {checks:?} here");
+                return Err((FaultCode::ResultDiffers, index, detail));
+            }
+            self.report.rechecked += 1;
+        }
+        let message = seal::checkpoint_message(e.agent, lease, e.cells, &e.digest);
+        self.check_signature(index, e.agent, &message, &e.signature, || alloc::format!("the checkpoint of {lease}"))
+    }
+
     fn check_seal(&mut self, index: EventIndex, e: &ResultsSealed) -> Result<(), Stop> {
+        let message = seal::message(e.agent, e.upto, &e.head);
+        self.check_signature(index, e.agent, &message, &e.signature, || alloc::format!("its results up to {}", e.upto))
+    }
+
+    fn check_signature(
+        &mut self,
+        index: EventIndex,
+        agent: AgentId,
+        message: &[u8],
+        signature: &[[u8; 32]; 2],
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Stop> {
         let Some(check) = self.seal_check else { return Ok(()) };
-        let signature: &[u8; 64] = e.signature.as_flattened().try_into().expect("two halves of 32 bytes");
-        let key = self.report.world.agent(e.agent).public_key;
-        if !check(&key, &seal::message(e.agent, e.upto, &e.head), signature) {
-            let detail = alloc::format!("the signature of {} up to {} does not fit its key", e.agent, e.upto);
+        let signature: &[u8; 64] = signature.as_flattened().try_into().expect("two halves of 32 bytes");
+        let key = self.report.world.agent(agent).public_key;
+        if !check(&key, message, signature) {
+            let detail = alloc::format!("the signature of {agent} under {} does not fit its key", what());
             return Err((FaultCode::BadSeal, index, detail));
         }
         self.report.seals += 1;

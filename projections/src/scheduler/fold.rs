@@ -239,6 +239,9 @@ impl World {
             limbo.agent
         };
         self.turn.requeued = meta.cause.map(|ended| (e.job, ended));
+        if !e.reason.leaves_checkpoints() {
+            self.forget_checkpoints(e.job, &e.shards);
+        }
         let wait = match e.reason {
             // The agent is to blame, not the shard: another one may start at once.
             RequeueReason::Revoked | RequeueReason::Voided => 0,

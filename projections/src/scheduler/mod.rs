@@ -1,9 +1,11 @@
 //! Pending work, leases, and who gets what: the state. The policy stands in `assign.rs`.
 
+mod begun;
 mod done;
 mod fold;
 mod lease;
 
+pub use begun::{Begun, Checkpoint, HalfDone};
 pub use done::Done;
 pub use lease::{Grant, Leases};
 
@@ -47,6 +49,7 @@ pub struct Work {
     pub fresh: Vec<Fresh>,
     pub retries: CowMap<ShardIndex, Retry>,
     pub done: Done,
+    pub half_done: HalfDone,
 }
 
 /// A project's place in the fair share.

@@ -1,5 +1,6 @@
 //! A family without numbers: counts shards and mixes their results, in any order.
 
+use core::ops::Range;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::Families;
 use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
@@ -12,6 +13,21 @@ pub static FAMILIES: Fake = Fake;
 /// Bytes of a result that passes the checks.
 pub fn good(byte: u8) -> Vec<u8> {
     vec![byte & 0x7f]
+}
+
+/// Bytes of a result, that passes the checks, of so many cells of a shard that can be resumed.
+pub fn part(byte: u8, cells: u64) -> Vec<u8> {
+    vec![byte & 0x7f, cells as u8]
+}
+
+/// Cells of each shard of a job that says so.
+pub const CELLS: u64 = 16;
+
+/// Cells of a shard of this plan; `None`: it has none to speak of.
+fn cells_of(spec: &[u8], plan: &[u8]) -> Option<u64> {
+    let spec: serde_json::Value = serde_json::from_slice(spec).ok()?;
+    spec["resumable"].as_bool().filter(|is| *is)?;
+    Some(plan.get(1).map_or(CELLS, |cells| u64::from(*cells)))
 }
 
 /// Bytes of a result that does not.
@@ -55,7 +71,9 @@ impl Family for Fake {
         let more = if stages > 1 { format!(",\"stages\":{stages}") } else { String::new() };
         let input: Option<Digest> = spec.get("input").and_then(|text| text.as_str()?.parse().ok());
         let named = input.map_or(String::new(), |digest| format!(",\"input\":\"{digest}\""));
-        let spec = format!("{{\"shards\":{shards}{more}{named}}}").into_bytes();
+        let resumable = spec.get("resumable").is_some_and(|is| is == true);
+        let resumable = if resumable { ",\"resumable\":true" } else { "" };
+        let spec = format!("{{\"shards\":{shards}{more}{named}{resumable}}}").into_bytes();
         Ok(CheckedSpec { spec, inputs: input.into_iter().collect() })
     }
 
@@ -65,7 +83,9 @@ impl Family for Fake {
         // Each stage has a shard less than the one before: what follows depends on what is done.
         let shards = spec["shards"].as_u64().unwrap() - past.stages.len() as u64;
         for stage in past.stages {
-            assert_eq!(stage.mid.encode()[..8], stage.shard_count.to_le_bytes(), "all of an earlier stage is folded");
+            let each = cells_of(past.spec, stage.plan).unwrap_or(1);
+            let all = (stage.shard_count * each).to_le_bytes();
+            assert_eq!(stage.mid.encode()[..8], all, "all of an earlier stage is folded, once");
         }
         Ok(Plan { shard_count: shards.max(1), segments: 1, body: vec![7], last })
     }
@@ -78,8 +98,21 @@ impl Family for Fake {
         Vec::new()
     }
 
-    fn check_result(&self, _: &[u8], _: &[u8], _: ShardIndex, result: &[u8]) -> u32 {
-        u32::from(!matches!(result, [0..=0x7f]))
+    fn cells(&self, spec: &[u8], plan: &[u8], _: ShardIndex) -> Option<u64> {
+        cells_of(spec, plan)
+    }
+
+    fn part(&self, _: &[u8], plan: &[u8], _: ShardIndex, cells: Range<u64>) -> Vec<u8> {
+        vec![plan[0], (cells.end - cells.start) as u8]
+    }
+
+    fn check_result(&self, spec: &[u8], plan: &[u8], _: ShardIndex, result: &[u8]) -> u32 {
+        let fits = match (result, cells_of(spec, plan)) {
+            ([0..=0x7f], None) => true,
+            ([0..=0x7f, cells], Some(all)) => u64::from(*cells) == all,
+            _ => false,
+        };
+        u32::from(!fits)
     }
 
     fn mid_state(&self, _: &[u8], _: &[u8]) -> Box<dyn MidState> {
@@ -101,7 +134,12 @@ struct Mix {
 
 impl MidState for Mix {
     fn fold(&mut self, shard: ShardIndex, result: &[u8]) {
-        assert!(matches!(result, [0..=0x7f]), "only checked results are folded");
+        assert!(matches!(result, [0..=0x7f] | [0..=0x7f, _]), "only checked results are folded");
+        // How a shard was divided does not show.
+        if let [_, cells] = result {
+            self.count += u64::from(*cells);
+            return;
+        }
         self.count += 1;
         let one = Digest::of(&[&shard.to_le_bytes()[..], result].concat());
         self.mix.iter_mut().zip(one.0).for_each(|(a, b)| *a ^= b);

@@ -326,7 +326,7 @@ impl Hub {
         shards: Runs,
         bytes: Vec<u8>,
     ) -> Fact {
-        let bits = FAMILIES.check_result(&[], &[], 0, &bytes);
+        let bits = self.check(job, shards.0[0].first, &bytes);
         let run = ResultRun {
             count: shards.count() as u32,
             digest: Digest::of(&bytes),
@@ -337,6 +337,24 @@ impl Hub {
         let checks = Checks { version: 1, bits };
         ResultReceived { job, agent, epoch: self.epoch(agent), attempt, shards, position, results: vec![run], checks }
             .into()
+    }
+
+    /// The checks of a result of what an attempt at a shard is given now.
+    fn check(&self, id: JobId, shard: ShardIndex, bytes: &[u8]) -> u32 {
+        let job = self.leader.jobs.jobs.get(&id);
+        let stage = job.and_then(|job| job.stage_of(shard));
+        let spec = job.map_or(&[][..], |job| &job.submitted.spec);
+        let rest = self.leader.rest_of(id, shard, &FAMILIES);
+        let plan = rest.or(stage.map(|stage| stage.plan_body.to_vec())).unwrap_or_default();
+        FAMILIES.check_result(spec, &plan, 0, bytes)
+    }
+
+    /// What a running attempt has done so far, as its agent would say it.
+    pub fn checkpoint(&self, agent: AgentId, lease: LeaseId, cells: u64, inline: Vec<u8>) -> Fact {
+        let LeaseId { job, shard, attempt } = lease;
+        let checks = self.leader.check_checkpoint(lease, cells, &inline, &FAMILIES).unwrap_or_default();
+        let (digest, epoch, signature) = (Digest::of(&inline), self.epoch(agent), [[0; 32]; 2]);
+        CheckpointReceived { job, agent, epoch, attempt, shard, cells, digest, inline, checks, signature }.into()
     }
 
     /// A seal up to a position that is not sealed yet.

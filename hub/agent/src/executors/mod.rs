@@ -2,7 +2,8 @@
 //! pure, beside their checks in `forge-adapters`.
 //!
 //! An executor is a plain blocking function. It calls [`Host::progress`] every few milliseconds and stops when that
-//! fails. Shards are short and exact, so none has checkpoints: a shard that is lost runs again.
+//! fails. Kernels whose family can resume a shard hand over what is done now and then ([`Host::checkpoint`]); a shard
+//! of the others that is lost runs again.
 
 pub mod blas;
 pub mod ffmpeg;

@@ -199,6 +199,20 @@ pub fn events() -> Vec<Event> {
         CreditReleased { job, of: TransferId(890), amount: Credits(0) }.into(),
         StateRooted { upto: EventIndex(65_536), roots: (1..=7).map(digest).collect() }.into(),
         BlobRecorded { project: ProjectId(3), digest: digest(5), bytes: 1 << 30, job: Some(job) }.into(),
+        CheckpointReceived {
+            job,
+            agent,
+            epoch: 4,
+            attempt: 2,
+            shard: 17,
+            cells: 1_250_000,
+            digest: digest(6),
+            inline: vec![1, 2, 3],
+            checks: Checks { version: 1, bits: 0 },
+            signature: [[7; 32], [8; 32]],
+        }
+        .into(),
+        ShardResumed { job, shard: 17, agent, attempt: 2, from: 1_250_000 }.into(),
     ]
 }
 

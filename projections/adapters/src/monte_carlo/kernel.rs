@@ -107,6 +107,11 @@ impl ShardRun {
     /// If samples are left to do.
     pub fn finish(mut self) -> Vec<u8> {
         assert_eq!(self.done, self.work.count, "a result is of all samples");
+        self.so_far()
+    }
+
+    /// The result of a shard of the samples done.
+    pub fn so_far(&mut self) -> Vec<u8> {
         let (sum, squares) = self.gather.sums();
         let (sum, squares) = (sum.canonical(), squares.canonical());
         let tally = Tally {
@@ -119,9 +124,9 @@ impl ShardRun {
             squares,
             min: self.range.min(),
             max: self.range.max(),
-            hist: self.hist,
-            sketch: self.sketch.map(|s| s.sketch()),
-            tail: self.tail.map(Filling::finish),
+            hist: self.hist.clone(),
+            sketch: self.sketch.as_ref().map(DenseSketch::sketch),
+            tail: self.tail.clone().map(Filling::finish),
         };
         tally.encode()
     }
@@ -135,6 +140,9 @@ pub fn run_hosted(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> 
     let mut run = ShardRun::hosted(payload, host)?;
     while run.advance() {
         host.progress(run.cells_done())?;
+        if host.wants_checkpoint(run.cells_done(), run.cells()) {
+            host.checkpoint(run.cells_done(), run.so_far());
+        }
     }
     host.progress(run.cells_done())?;
     Ok(run.finish())

@@ -30,6 +30,7 @@ pub mod work;
 use crate::faults::Faults;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
 use plan::Grouping;
@@ -85,12 +86,23 @@ impl Family for MonteCarlo {
 
     fn shard_cost_ns(&self, spec: &[u8], plan: &Plan) -> u64 {
         let spec = Spec::reread(spec);
-        let Grouping { cells, values } = grouping(&plan.body);
+        let Grouping { cells, values, .. } = grouping(&plan.body);
         plan::cell_cost_ns(&spec.model, spec.antithetic, values).saturating_mul(cells)
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         plan::work(&Spec::reread(spec), grouping(plan), shard).encode()
+    }
+
+    fn cells(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Option<u64> {
+        let spec = Spec::reread(spec);
+        grouping(plan).range(spec.samples, shard).map(|(_, count)| count)
+    }
+
+    fn part(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, cells: Range<u64>) -> Vec<u8> {
+        let whole = grouping(plan);
+        let (first, _) = whole.range(Spec::reread(spec).samples, shard).expect("a shard of the plan");
+        Grouping { part: Some((first + cells.start, cells.end - cells.start)), ..whole }.encode()
     }
 
     fn shard_blobs(&self, spec: &[u8], _plan: &[u8], _shard: ShardIndex) -> Vec<Digest> {

@@ -48,27 +48,46 @@ pub fn cell_cost_ns(model: &Model, antithetic: bool, values: u64) -> u64 {
 pub struct Grouping {
     /// Cells of every shard but the last, which may have fewer.
     pub cells: u64,
-    /// Values of the model's column; models without one have 0 here, and no bytes in the body.
+    /// Values of the model's column; models without one have 0 here.
     pub values: u64,
+    /// Shard 0 is these samples, first and count, and there is no other: a part of a shard.
+    pub part: Option<(u64, u64)>,
 }
 
 impl Grouping {
-    /// The plan's body. Shape: postcard of `cells`, then of `values` unless that is 0.
+    /// The plan's body. Shape: postcard of `cells`; of `values` unless that is 0 and no part follows; of the part.
     pub fn encode(self) -> Vec<u8> {
-        let numbers = [self.cells, self.values];
-        let written = if self.values == 0 { &numbers[..1] } else { &numbers };
+        let (first, count) = self.part.unwrap_or_default();
+        let numbers = [self.cells, self.values, first, count];
+        let written = match (self.part, self.values) {
+            (Some(_), _) => &numbers[..],
+            (None, 0) => &numbers[..1],
+            (None, _) => &numbers[..2],
+        };
         written.iter().flat_map(|n| postcard::to_allocvec(n).expect("a number has no failure")).collect()
     }
 
     /// Reads back a plan's body.
     pub fn decode(body: &[u8]) -> Option<Grouping> {
-        let (cells, rest) = postcard::take_from_bytes::<u64>(body).ok()?;
-        let (values, rest) = if rest.is_empty() { (0, rest) } else { postcard::take_from_bytes::<u64>(rest).ok()? };
-        (rest.is_empty() && cells > 0).then_some(Grouping { cells, values })
+        let mut rest = body;
+        let mut next = || {
+            let (number, behind) = postcard::take_from_bytes::<u64>(rest).ok()?;
+            rest = behind;
+            Some(number)
+        };
+        let (cells, values) = (next()?, next());
+        let part = next().map(|first| Some((first, next()?)));
+        // A part that breaks off is no part.
+        let grouping = Grouping { cells, values: values.unwrap_or(0), part: part.map_or(Some(None), |p| p.map(Some))? };
+        (cells > 0 && grouping.encode() == body).then_some(grouping)
     }
 
     /// First sample and count of a shard; `None` past the last one.
     pub fn range(self, samples: u64, shard: ShardIndex) -> Option<(u64, u64)> {
+        if let Some((first, count)) = self.part {
+            let fits = count > 0 && first.checked_add(count).is_some_and(|end| end <= samples);
+            return (shard == 0 && fits).then_some((first, count));
+        }
         let first = self.cells.checked_mul(u64::from(shard)).filter(|first| *first < samples)?;
         Some((first, self.cells.min(samples - first)))
     }
@@ -80,7 +99,7 @@ pub fn plan(spec: &Spec, values: u64, hints: PlanHints) -> Plan {
         Some(cells) => cells.clamp(1, spec.samples),
         None => chosen_cells(spec, values, hints.slots),
     };
-    let body = Grouping { cells, values }.encode();
+    let body = Grouping { cells, values, part: None }.encode();
     Plan { shard_count: spec.samples.div_ceil(cells), segments: 1, body, last: true }
 }
 
@@ -312,7 +331,9 @@ mod tests {
             assert!(result_bytes_max(&spec, most) <= INLINE_BYTES_MAX as u64);
             assert!(most == spec.samples || result_bytes_max(&spec, most + 1) > INLINE_BYTES_MAX as u64);
             let cells = most.min(30_000);
-            let bytes = kernel::run(&work(&spec, Grouping { cells, values: 0 }, 0).encode()).expect("a payload").len();
+            let bytes = kernel::run(&work(&spec, Grouping { cells, values: 0, part: None }, 0).encode())
+                .expect("a payload")
+                .len();
             assert!(bytes as u64 <= result_bytes_max(&spec, cells), "{bytes} at volatility {volatility}");
         }
     }

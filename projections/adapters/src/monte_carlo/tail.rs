@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Kept {
 }
 
 /// The tail of a shard being filled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Filling {
     keep: usize,
     kept: Vec<Kept>,

@@ -177,7 +177,7 @@ mod tests {
     use alloc::vec::Vec;
     use serde_json::json;
 
-    const CELLS: Grouping = Grouping { cells: 300, values: 0 };
+    const CELLS: Grouping = Grouping { cells: 300, values: 0, part: None };
 
     fn spec() -> Spec {
         let spec = json!({"model": "european", "samples": 1000, "seed": 1, "params": {"spot": 100, "strike": 100,

@@ -1,0 +1,40 @@
+//! What a running attempt has done so far, from the wire to a fact.
+
+use crate::handle::Hub;
+use forge_event::limits::INLINE_BYTES_MAX;
+use forge_event::*;
+use forge_log::network::identity;
+use forge_protocol::Checkpoint;
+
+/// The fact that a checkpoint is; `None` if it is not one that could be used.
+///
+/// # Errors
+/// How it breaks the protocol.
+pub(super) fn read(
+    hub: &Hub,
+    (agent, epoch): (AgentId, Epoch),
+    key: &[u8; 32],
+    checkpoint: Checkpoint,
+) -> Result<Option<CheckpointReceived>, &'static str> {
+    let Checkpoint { lease, cells, bytes: inline, signature } = checkpoint;
+    if inline.len() > INLINE_BYTES_MAX {
+        return Err("a checkpoint past the limit of a result");
+    }
+    let digest = Digest::of(&inline);
+    if !is_signed(key, &seal::checkpoint_message(agent, lease, cells, &digest), &signature) {
+        return Err("a checkpoint whose signature does not fit");
+    }
+    let checks = hub.read(|world| world.check_checkpoint(lease, cells, &inline, hub.families()));
+    let Some(checks) = checks.filter(|checks| checks.bits == 0) else {
+        tracing::warn!(%agent, %lease, cells, ?checks, "a checkpoint that is none");
+        return Ok(None);
+    };
+    let LeaseId { job, shard, attempt } = lease;
+    Ok(Some(CheckpointReceived { job, agent, epoch, attempt, shard, cells, digest, inline, checks, signature }))
+}
+
+/// Whether a message has this agent's signature.
+pub(super) fn is_signed(key: &[u8; 32], message: &[u8], signature: &[[u8; 32]; 2]) -> bool {
+    let signature = signature.as_flattened().try_into().expect("two halves of 32 bytes");
+    identity::verify(key, message, signature)
+}
