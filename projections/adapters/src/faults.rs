@@ -52,7 +52,7 @@ fn distance(a: &str, b: &str) -> usize {
 pub struct Faults(Vec<SpecFault>);
 
 impl Faults {
-    /// Adds one, if there are not too many already.
+    /// Adds one, if there are not too many already. `fix` says what to do.
     pub fn add(&mut self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>, fix: &str) {
         if self.0.len() >= FAULTS_MAX {
             return;
@@ -110,7 +110,8 @@ impl Faults {
         };
         let digest = text.parse().ok();
         if digest.is_none() {
-            let detail = format!("`{}` is not the digest of a blob: \"blake3:\" and 64 lower-case hex digits", shown(text));
+            let detail =
+                format!("`{}` is not the digest of a blob: \"blake3:\" and 64 lower-case hex digits", shown(text));
             self.add(pointer, "bad-digest", detail, "upload the file, then write the digest that is answered");
         }
         digest
@@ -127,7 +128,7 @@ impl Faults {
             Value::Array(_) => "an array",
             Value::Object(_) => "an object",
         };
-        self.add(pointer, "wrong-type", format!("expected {expected}, found {found}"), "");
+        self.add(pointer, "wrong-type", format!("expected {expected}, found {found}"), &format!("write {expected}"));
     }
 }
 
