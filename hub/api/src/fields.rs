@@ -50,7 +50,7 @@ impl<'a> Fields<'a> {
     pub fn required(&mut self, name: &'static str) -> Option<&'a Value> {
         let value = self.value(name);
         if value.is_none() && self.map.is_some() {
-            self.fault(name, "missing-field", format!("`{name}` is required"), None);
+            self.fault(name, "missing-field", format!("`{name}` is required"), Some(format!("add `{name}`")));
         }
         value
     }
@@ -66,7 +66,8 @@ impl<'a> Fields<'a> {
 
     /// Reports a value of the wrong type.
     pub fn wrong(&mut self, name: &str, value: &Value, expected: &str) {
-        self.fault(name, "wrong-type", format!("`{name}` is {}, it must be {expected}", shown(value)), None);
+        let detail = format!("`{name}` is {}, it must be {expected}", shown(value));
+        self.fault(name, "wrong-type", detail, Some(format!("write {expected}")));
     }
 
     pub fn text(&mut self, name: &'static str) -> Option<&'a str> {
@@ -96,20 +97,18 @@ impl<'a> Fields<'a> {
     /// An integer within `least..=most`. `1e8` and `1.0` are no integers.
     pub fn integer(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
         let value = self.value(name)?;
-        let Some(number) = value.as_u64() else {
-            let negative = value.as_i64().is_some();
-            if negative {
-                self.fault(name, "out-of-range", format!("`{name}` is {value}, it must be {least} to {most}"), None);
-            } else {
+        let nearest = match value.as_u64() {
+            Some(number) if (least..=most).contains(&number) => return Some(number),
+            Some(number) => number.clamp(least, most),
+            None if value.is_i64() => least,
+            None => {
                 self.wrong(name, value, "an integer");
+                return None;
             }
-            return None;
         };
-        if number < least || number > most {
-            self.fault(name, "out-of-range", format!("`{name}` is {number}, it must be {least} to {most}"), None);
-            return None;
-        }
-        Some(number)
+        let fix = format!("the nearest allowed value is {nearest}");
+        self.fault(name, "out-of-range", format!("`{name}` is {value}, it must be {least} to {most}"), Some(fix));
+        None
     }
 
     /// An array of strings, sorted, without repeats.

@@ -52,7 +52,7 @@ fn distance(a: &str, b: &str) -> usize {
 pub struct Faults(Vec<SpecFault>);
 
 impl Faults {
-    /// Adds one, if there are not too many already.
+    /// Adds one, if there are not too many already. `fix` says what to do.
     pub fn add(&mut self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>, fix: &str) {
         if self.0.len() >= FAULTS_MAX {
             return;
@@ -128,7 +128,7 @@ impl Faults {
             Value::Array(_) => "an array",
             Value::Object(_) => "an object",
         };
-        self.add(pointer, "wrong-type", format!("expected {expected}, found {found}"), "");
+        self.add(pointer, "wrong-type", format!("expected {expected}, found {found}"), &format!("write {expected}"));
     }
 }
 

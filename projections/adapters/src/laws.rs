@@ -33,6 +33,11 @@ impl MemoryBlobs {
         digest
     }
 
+    /// Of all blobs, ascending.
+    pub fn digests(&self) -> Vec<Digest> {
+        self.0.borrow().keys().copied().collect()
+    }
+
     /// The bytes of a blob.
     pub fn get(&self, digest: &Digest) -> Option<Vec<u8>> {
         self.0.borrow().get(digest).cloned()

@@ -113,22 +113,21 @@ impl NpyFault {
         }
     }
 
-    /// What to do; empty if there is nothing to say.
+    /// What to do.
     pub fn fix(&self) -> &'static str {
         match self {
             NpyFault::Blob(_) | NpyFault::Truncated | NpyFault::Length { .. } => "upload the file again, whole",
             NpyFault::BigEndian(_) => "write it as numpy.save(file, a.astype('<f8')) or '<f4'",
             NpyFault::Object | NpyFault::Structured | NpyFault::Dtype(_) => "write an array of float64 or float32",
             NpyFault::Fortran => "write it as numpy.save(file, numpy.ascontiguousarray(a))",
-            NpyFault::ShapeOverflow => "",
+            NpyFault::ShapeOverflow => "cut the array into several",
             _ => "write it with numpy.save",
         }
     }
 
     /// The fault of the spec's field at `pointer`, which names the blob.
     pub fn at(&self, pointer: &str) -> SpecFault {
-        let fix = Some(self.fix().to_string()).filter(|fix| !fix.is_empty());
-        SpecFault { pointer: pointer.into(), code: self.code(), detail: self.to_string(), fix }
+        SpecFault { pointer: pointer.into(), code: self.code(), detail: self.to_string(), fix: Some(self.fix().into()) }
     }
 }
 

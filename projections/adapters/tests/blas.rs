@@ -3,8 +3,10 @@
 mod blas_rig;
 
 use blas_rig::{Words, bench, cholesky, definite, every_tile, gemm, lawful, npy, transposed};
+use forge_adapters::blas::Blas;
 use forge_adapters::blas::real::Real;
 use forge_adapters::laws::MemoryBlobs;
+use forge_projections::family::Family;
 use serde_json::{Value, json};
 
 fn tiles() -> Vec<Value> {
@@ -200,4 +202,41 @@ fn an_empty_inner_axis_gives_zeros_or_what_is_added() {
     let c = npy(blobs, &[3, 2], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let spec = json!({"op": "gemm", "dtype": "f32", "A": a, "B": b, "C": c, "beta": 2});
     assert_eq!(lawful::<f32>(spec, blobs).1, [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+}
+
+const A: &str = "blake3:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const B: &str = "blake3:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+#[test]
+fn defaults_are_filled_in_and_the_order_is_fixed() {
+    let spec = json!({"B": B, "A": A, "dtype": "f32", "op": "gemm", "alpha": 2});
+    let checked = Blas.check_spec(&spec, None).expect("no fault");
+    let expected = format!(
+        r#"{{"op":"gemm","dtype":"f32","transA":false,"transB":false,"alpha":2.0,"beta":0.0,"A":"{A}","B":"{B}","C":null,"tile":null}}"#
+    );
+    assert_eq!(String::from_utf8(checked.spec), Ok(expected));
+    assert_eq!(checked.inputs.iter().map(ToString::to_string).collect::<Vec<_>>(), [A, B]);
+    let twice = json!({"op": "gemm", "dtype": "f64", "A": A, "B": A, "tile": [3, 4]});
+    assert_eq!(Blas.check_spec(&twice, None).expect("no fault").inputs.len(), 1);
+}
+
+#[test]
+fn all_that_an_op_has_no_use_for_is_told_at_once() {
+    let spec = json!({"op": "cholesky", "dtype": "f64", "A": A, "alpha": 2, "beta": 1, "C": A, "transA": true, "tile": [2, 3]});
+    let faults = Blas.check_spec(&spec, None).expect_err("much is wrong");
+    let found: Vec<(&str, &str)> = faults.iter().map(|f| (&*f.pointer, f.code)).collect();
+    let unused = ["/spec/transA", "/spec/alpha", "/spec/beta", "/spec/C"].map(|at| (at, "not-applicable"));
+    assert_eq!(found, [&unused[..], &[("/spec/tile", "out-of-range")]].concat());
+    assert!(serde_json::from_str::<Value>("1e999").is_err(), "JSON has no infinity");
+}
+
+#[test]
+fn tiles_at_the_limits_are_taken() {
+    let blobs = &MemoryBlobs::default();
+    let (column, row) = (npy(blobs, &[3000, 1], &[0.0f32; 3000]), npy(blobs, &[1, 3000], &[0.0f32; 3000]));
+    for tile in [json!([12, 12]), json!(null)] {
+        let spec = json!({"op": "gemm", "dtype": "f32", "A": column, "B": row, "tile": tile});
+        let checked = Blas.check_spec(&spec, None).expect("no fault").spec;
+        assert_eq!(Blas.check_inputs(&checked, blobs), Ok(()));
+    }
 }

@@ -1,7 +1,8 @@
-//! Every bad input has a fault with its pointer, its code and a way out.
+//! Every bad input of every family has one fault with its pointer, its code and a way out; and what those of `monte_carlo` say.
 
 use forge_adapters::Registry;
-use forge_projections::family::{Families, SpecFault};
+use forge_adapters::bad_input::Cases;
+use forge_projections::family::{Families, Past, PlanHints, SpecFault};
 use serde_json::{Value, json};
 
 fn good(model: &str) -> Value {
@@ -40,6 +41,42 @@ fn fault(model: &str, at: &str, value: Value, code: &str) -> String {
     faults[0].fix.clone().unwrap_or_default()
 }
 
+/// Faults of a submission: of the spec itself, or else of its inputs.
+fn faults(cases: &Cases, kind: &str, spec: &Value, shard_cells: Option<u64>) -> Vec<SpecFault> {
+    let family = Registry.newest(kind).expect("the family is built in");
+    let checked = family.check_spec(spec, shard_cells);
+    checked.and_then(|checked| family.check_inputs(&checked.spec, &cases.blobs)).err().unwrap_or_default()
+}
+
+#[test]
+fn every_bad_input_has_one_fault_and_a_way_out() {
+    let cases = Cases::all();
+    let mut wrong = Vec::new();
+    for case in &cases.refused {
+        let found = faults(&cases, case.kind, &case.spec, case.shard_cells);
+        let said = |f: &SpecFault| !f.detail.is_empty() && f.fix.as_ref().is_some_and(|fix| !fix.is_empty());
+        let one = matches!(&found[..], [f] if f.pointer == case.pointer && f.code == case.code && said(f));
+        if !one {
+            wrong.push(format!("{}, {}: {} {} is due, found {found:?}", case.kind, case.what, case.pointer, case.code));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(cases.refused.len() > 300, "{}", cases.refused.len());
+}
+
+#[test]
+fn what_only_looks_bad_is_planned() {
+    let cases = Cases::all();
+    for case in &cases.taken {
+        assert_eq!(faults(&cases, case.kind, &case.spec, None), [], "{}", case.what);
+        let family = Registry.newest(case.kind).expect("the family is built in");
+        let spec = family.check_spec(&case.spec, None).expect("no fault").spec;
+        let hints = PlanHints { shard_cells: None, slots: 1 };
+        let plan = family.plan(&Past::new(&spec), hints, &cases.blobs);
+        assert!(plan.is_ok_and(|plan| plan.shard_count > 0), "{}", case.what);
+    }
+}
+
 #[test]
 fn defaults_are_filled_in_and_the_order_is_fixed() {
     let canonical = check(&good("european"), None);
@@ -60,57 +97,30 @@ fn an_integer_and_its_text_are_one_seed() {
 }
 
 #[test]
-fn numbers_out_of_range_are_refused() {
-    for (at, value) in [
-        ("/samples", json!(0)),
-        ("/samples", json!((1u64 << 40) + 1)),
-        ("/samples", json!(-5)),
-        ("/seed", json!(-1)),
-        ("/seed", json!("18446744073709551616")),
-        ("/seed", json!(1.5)),
-        ("/stream", json!("0x10")),
-        ("/params/volatility", json!(-0.1)),
-        ("/params/maturity", json!(0)),
-        ("/params/maturity", json!(-1)),
-        ("/params/strike", json!(0)),
-        ("/params/spot", json!(-3)),
-    ] {
-        fault("european", at, value, "out-of-range");
-    }
-    fault("asian", "/params/steps", json!(0), "out-of-range");
-    fault("asian", "/params/steps", json!(65537), "out-of-range");
-    fault("barrier", "/params/barrier", json!(0.0), "out-of-range");
-}
-
-#[test]
-fn other_types_are_refused() {
-    fault("european", "/samples", serde_json::from_str("1e8").expect("a number"), "wrong-type");
-    fault("european", "/samples", json!("100"), "wrong-type");
-    fault("european", "/params", json!([]), "wrong-type");
-    fault("european", "/params/spot", json!("100"), "wrong-type");
-    fault("european", "/antithetic", json!(1), "wrong-type");
-    fault("european", "/outputs", json!("mean"), "wrong-type");
-    fault("european", "/quantiles", json!(["a"]), "wrong-type");
-    fault("european", "/seed", json!(null), "missing-field");
-}
-
-#[test]
-fn words_are_checked_and_a_near_one_is_offered() {
+fn a_near_word_is_offered() {
     assert_eq!(fault("european", "/params/option", json!("cal"), "unknown-value"), "did you mean `call`?");
     assert_eq!(fault("asian", "/params/averaging", json!("geometrical"), "unknown-value"), "did you mean `geometric`?");
-    fault("barrier", "/params/direction", json!("sideways"), "unknown-value");
-    fault("barrier", "/params/knock", json!("over"), "unknown-value");
     assert_eq!(fault("european", "/outputs", json!(["men"]), "unknown-value"), "did you mean `mean`?");
-    fault("european", "/outputs", json!(["mean", "mean"]), "duplicate");
+    assert_eq!(fault("european", "/sample", json!(5), "unknown-field"), "did you mean `samples`?");
+    assert_eq!(fault("european", "/params/volatlity", json!(5), "unknown-field"), "did you mean `volatility`?");
+    assert_eq!(fault("european", "/model", json!("europaen"), "unknown-model"), "did you mean `european`?");
 }
 
 #[test]
-fn unknown_fields_are_refused_and_a_near_one_is_offered() {
-    assert_eq!(fault("european", "/sample", json!(5), "unknown-field"), "did you mean `samples`?");
-    assert_eq!(fault("european", "/params/volatlity", json!(5), "unknown-field"), "did you mean `volatility`?");
-    fault("european", "/params/steps", json!(5), "unknown-field");
-    fault("pi", "/params/spot", json!(5), "unknown-field");
-    fault("european", "/hist", json!({"edges": [0, 1], "bins": 3}), "unknown-field");
+fn what_is_just_inline_is_taken() {
+    let mut spec = good("european");
+    spec["outputs"] = json!(["mean", "hist"]);
+    spec["hist"] = json!({"edges": (0..600).collect::<Vec<_>>()});
+    assert!(check(&spec, None).is_ok());
+    // Half of a million values cannot be the tail of one shard, but of many.
+    let mut spec = good("european");
+    spec["outputs"] = json!(["quantiles"]);
+    spec["quantiles"] = json!([0.51]);
+    spec["exact_tail"] = json!(true);
+    assert!(check(&spec, None).is_ok());
+    let mut spec = good("european");
+    spec["samples"] = json!(1u64 << 40);
+    assert!(check(&spec, Some(256)).is_ok() && check(&spec, None).is_ok());
 }
 
 #[test]
@@ -128,55 +138,6 @@ fn what_an_output_needs_must_be_given() {
     let faults = check(&spec, None).expect_err("neither edges nor quantiles are given");
     let found: Vec<(&str, &str)> = faults.iter().map(|f| (&*f.pointer, f.code)).collect();
     assert_eq!(found, [("/spec/hist", "missing-field"), ("/spec/quantiles", "missing-field")]);
-}
-
-#[test]
-fn edges_and_quantiles_are_checked() {
-    fault("european", "/hist", json!({"edges": [0.0, 2.0, 1.0]}), "not-ascending");
-    fault("european", "/hist", json!({"edges": [0.0, 1.0, 1.0]}), "not-ascending");
-    fault("european", "/hist", json!({"edges": [0.0]}), "out-of-range");
-    fault("european", "/hist", json!({"edges": [0.0, null]}), "wrong-type");
-    fault("european", "/hist", json!({}), "missing-field");
-    fault("european", "/quantiles", json!([0.5, 1.01]), "out-of-range");
-    fault("european", "/quantiles", json!([-0.01]), "out-of-range");
-}
-
-#[test]
-fn models_are_known_or_unknown() {
-    fault("european", "/model", json!("wasm"), "unknown-model");
-    assert_eq!(fault("european", "/model", json!("europaen"), "unknown-model"), "did you mean `european`?");
-}
-
-#[test]
-fn what_would_not_be_inline_is_refused() {
-    let mut spec = good("european");
-    spec["outputs"] = json!(["mean", "hist"]);
-    spec["hist"] = json!({"edges": (0..5000).collect::<Vec<_>>()});
-    let faults = check(&spec, None).expect_err("the document would be too large");
-    assert_eq!((&*faults[0].pointer, faults[0].code), ("/spec/hist/edges", "too-large-inline"));
-
-    spec["hist"] = json!({"edges": (0..600).collect::<Vec<_>>()});
-    assert!(check(&spec, None).is_ok());
-
-    // Half of a million values cannot be the tail of one shard, but of many.
-    let mut spec = good("european");
-    spec["outputs"] = json!(["quantiles"]);
-    spec["quantiles"] = json!([0.51]);
-    spec["exact_tail"] = json!(true);
-    assert!(check(&spec, None).is_ok());
-    let faults = check(&spec, Some(100_000)).expect_err("that many do not fit");
-    assert_eq!((&*faults[0].pointer, faults[0].code), ("/shard_cells", "too-large-inline"));
-}
-
-#[test]
-fn shard_cells_have_their_bounds() {
-    let faults = check(&good("european"), Some(0)).expect_err("a shard has a cell");
-    assert_eq!((&*faults[0].pointer, faults[0].code), ("/shard_cells", "out-of-range"));
-    let mut spec = good("european");
-    spec["samples"] = json!(1u64 << 40);
-    let faults = check(&spec, Some(255)).expect_err("too many shards");
-    assert_eq!((&*faults[0].pointer, faults[0].code), ("/shard_cells", "out-of-range"));
-    assert!(check(&spec, Some(256)).is_ok() && check(&spec, None).is_ok());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The family `ffmpeg` without ffmpeg: specs, inputs, and the files it lays out.
 
 use forge_adapters::Registry;
-use forge_adapters::ffmpeg::boxes::Track;
+use forge_adapters::ffmpeg::boxes::{Pictures, Track};
 use forge_adapters::ffmpeg::codec::Container;
 use forge_adapters::ffmpeg::film::{FORMAT, Film};
 use forge_adapters::ffmpeg::movie::layout;
@@ -20,18 +20,6 @@ fn spec(more: Value) -> Value {
         spec[key] = field.clone();
     }
     spec
-}
-
-/// Pointer and code of each fault.
-fn faults(more: Value) -> Vec<(String, &'static str)> {
-    let faults = Ffmpeg.check_spec(&spec(more), None).expect_err("there is a fault");
-    faults.into_iter().map(|f| (f.pointer, f.code)).collect()
-}
-
-fn fault(more: Value) -> (String, &'static str) {
-    let mut faults = faults(more);
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    faults.remove(0)
 }
 
 #[test]
@@ -65,76 +53,6 @@ fn a_canonical_spec_is_its_own_canonical_form() {
         let again = Ffmpeg.check_spec(&serde_json::from_slice(&first.spec).expect("JSON"), None).expect("no fault");
         assert_eq!(first, again);
     }
-}
-
-#[test]
-fn a_container_says_what_it_refuses() {
-    let refused = |codec: &str, audio: &str, container: &str| {
-        let audio = json!([{"track": 0, "codec": audio}]);
-        fault(json!({"video": {"codec": codec}, "audio": audio, "container": container}))
-    };
-    let video = (String::from("/spec/video/codec"), "container-refuses-codec");
-    let audio = (String::from("/spec/audio/0/codec"), "container-refuses-codec");
-    assert_eq!(refused("ffv1", "aac", "mp4"), video);
-    assert_eq!(refused("libsvtav1", "aac", "mov"), video);
-    assert_eq!(refused("libvpx-vp9", "aac", "mov"), video);
-    assert_eq!(refused("libx264", "flac", "mov"), audio);
-    assert_eq!(refused("libx264", "libopus", "mov"), audio);
-    assert_eq!(refused("libx264", "pcm_s16le", "mp4"), audio);
-    assert_eq!(refused("libx264", "pcm_s24le", "mp4"), audio);
-}
-
-#[test]
-fn only_words_of_the_lists_are_taken() {
-    let at = |pointer: &str, code| (String::from(pointer), code);
-    let video = |args: Value| json!({"video": {"codec": "libx264", "args": args}});
-    assert_eq!(fault(video(json!({"x264-params": "qp=0"}))), at("/spec/video/args/x264-params", "unknown-field"));
-    assert_eq!(fault(video(json!({"crf": 52}))), at("/spec/video/args/crf", "out-of-range"));
-    assert_eq!(fault(video(json!({"crf": 20, "qp": 20}))), at("/spec/video/args/qp", "conflicting"));
-    assert_eq!(fault(video(json!({"preset": "placebo -y"}))), at("/spec/video/args/preset", "unknown-value"));
-    assert_eq!(fault(video(json!({"pix_fmt": "rgb24"}))), at("/spec/video/args/pix_fmt", "unknown-value"));
-    let deep = json!({"lossless": true, "pix_fmt": "yuv420p10le"});
-    assert_eq!(fault(video(deep)), at("/spec/video/args/pix_fmt", "conflicting"));
-    let filter = |filter: Value| json!({"video": {"codec": "ffv1", "filters": [filter]}});
-    assert_eq!(fault(filter(json!({"scale": "640:360,movie=x"}))), at("/spec/video/filters/0/scale", "out-of-range"));
-    assert_eq!(fault(filter(json!({"scale": [0, 2]}))), at("/spec/video/filters/0/scale", "out-of-range"));
-    assert_eq!(fault(filter(json!({"eq": {"gamma": 99}}))), at("/spec/video/filters/0/eq/gamma", "out-of-range"));
-    assert_eq!(fault(filter(json!({"movie": "x"}))), at("/spec/video/filters/0/movie", "unknown-field"));
-    assert_eq!(fault(json!({"video": {"codec": "copy"}})), at("/spec/video/codec", "unknown-value"));
-    assert_eq!(
-        fault(json!({"video": {"codec": "ffv1", "cell_frames": 0}})),
-        at("/spec/video/cell_frames", "out-of-range")
-    );
-    assert_eq!(fault(json!({"input": "film.mp4"})), at("/spec/input", "bad-digest"));
-    assert_eq!(fault(json!({"subtitle": "copy"})), at("/spec/subtitle", "not-yet"));
-    let audio = |tracks: Value| json!({"audio": tracks});
-    let twice = json!([{"track": 0, "codec": "aac"}, {"track": 0, "codec": "copy"}]);
-    assert_eq!(fault(audio(twice)), at("/spec/audio/1/track", "duplicate"));
-    let rate = json!([{"track": 0, "codec": "pcm_s16le", "bitrate": 9000}]);
-    assert_eq!(fault(audio(rate)), at("/spec/audio/0/bitrate", "not-applicable"));
-}
-
-#[test]
-fn an_input_that_is_no_film_is_refused_where_it_is_named() {
-    let blobs = MemoryBlobs::default();
-    let code = |bytes: &[u8]| {
-        let input = blobs.keep(bytes);
-        let checked = Ffmpeg.check_spec(&spec(json!({"input": input.to_string()})), None).expect("no fault");
-        let faults = Ffmpeg.check_inputs(&checked.spec, &blobs).err().unwrap_or_default();
-        faults.first().map(|f| (f.pointer.clone(), f.code))
-    };
-    let at = |code| Some((String::from("/spec/input"), code));
-    assert_eq!(code(b"#EXTM3U\n#EXT-X-VERSION:3\n"), at("input-is-a-playlist"));
-    assert_eq!(code(b"ffconcat version 1.0\nfile x"), at("input-is-a-playlist"));
-    assert_eq!(code(b"\x89PNG\r\n\x1a\n 0123456789"), at("format-not-taken"));
-    assert_eq!(code(b""), at("input-unreadable"));
-    let boxed = |name: &[u8; 4], body: usize| [&(body as u32 + 8).to_be_bytes(), &name[..], &vec![0; body]].concat();
-    let (ftyp, moov, mdat) = (boxed(b"ftyp", 16), boxed(b"moov", 40), boxed(b"mdat", 100));
-    assert_eq!(code(&[&ftyp[..], &mdat].concat()), at("input-unreadable"));
-    assert_eq!(code(&[&ftyp[..], &moov, &mdat[..80]].concat()), at("input-truncated"));
-    assert_eq!(code(&[&ftyp[..], &moov, &mdat].concat()), None);
-    let missing = Ffmpeg.check_spec(&spec(json!({})), None).expect("no fault").spec;
-    assert_eq!(Ffmpeg.check_inputs(&missing, &blobs).expect_err("it is not there")[0].code, "blob-missing");
 }
 
 /// A film of pictures at these times, in cells whose pictures are coded in this order.
@@ -295,7 +213,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_reader_stumble(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0usize..900, bit in 0u8..8) {
-        let _ = (Track::read(&bytes), Film::decode(&bytes), wire::decode::<PackHead>(&bytes));
+        let _ = (Track::read(&bytes), Pictures::of(&bytes), Film::decode(&bytes), wire::decode::<PackHead>(&bytes));
         let film = film(5, &[1, 2, 3], (1, 25));
         let head = PackHead { format: pack::FORMAT, entry: entry(), width: 1, height: 1, cells: vec![cell(&[0, 2, 1, 3])] };
         let layout = layout(Container::Mov, &film, &[(head, 0)], &[]).expect("times in range");
@@ -303,6 +221,7 @@ proptest! {
         file.resize(layout.bytes() as usize, 0);
         let at = at % file.len();
         file[at] ^= 1 << bit;
+        let _ = Pictures::of(&file);
         if let Some(track) = Track::read(&file) {
             let _ = track.sizes.count() < 1000 && !track.times().is_empty();
         }

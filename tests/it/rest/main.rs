@@ -8,5 +8,6 @@ mod idempotency;
 mod isolation;
 mod jobs;
 mod lists;
+mod refusals;
 mod shapes;
 mod streams;

@@ -54,15 +54,16 @@ impl Operands {
         let products = a.shape[..a.shape.len() - 2].first().copied().unwrap_or(1);
         if b.as_ref().is_some_and(|b| b.shape.len() == 3 && b.shape[0] != products) {
             let detail = format!("A has {products} matrices along its first axis, B another number");
-            faults.add("/spec/B", "shape-mismatch", detail, "");
+            faults.add("/spec/B", "shape-mismatch", detail, "give both as many matrices");
         }
         let shape = spec.op.shape(products, rows, cols);
         if let Some(c) = c.as_ref().filter(|c| c.shape != shape) {
             let detail = format!("C has shape {:?}, the product has {shape:?}", c.shape);
-            faults.add("/spec/C", "shape-mismatch", detail, "");
+            faults.add("/spec/C", "shape-mismatch", detail, "give C the product's shape, or leave it out");
         }
         if spec.op == Op::Cholesky && rows != inner {
-            faults.add("/spec/A", "shape-mismatch", format!("A must be square, it is {rows} by {inner}"), "");
+            let detail = format!("A must be square, it is {rows} by {inner}");
+            faults.add("/spec/A", "shape-mismatch", detail, "only square matrices have this factorisation");
         }
         if shape.contains(&0) {
             let detail = format!("the output has shape {shape:?}: there is nothing to compute");
@@ -70,7 +71,8 @@ impl Operands {
         }
         let count = shape.iter().try_fold(1u64, |count, axis| count.checked_mul(*axis));
         if count.is_none_or(|count| count > ENTRIES_MAX) {
-            faults.add("/spec/A", "too-large", format!("the output would have shape {shape:?}"), "");
+            let detail = format!("the output would have shape {shape:?}");
+            faults.add("/spec/A", "too-large", detail, "cut the matrices, and submit a job for each part");
         }
         let c = c.zip(spec.c).map(|(c, blob)| view(blob, &c, false));
         faults.is_empty().then_some(Operands { products, rows, cols, inner, a: a_view, b: b_view, c })

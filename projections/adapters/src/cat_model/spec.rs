@@ -400,7 +400,7 @@ fn floats(
     };
     if items.len() > most {
         let detail = format!("at most {most} numbers are taken here, there are {}", items.len());
-        faults.add(pointer, "too-large-inline", detail, "");
+        faults.add(pointer, "too-large-inline", detail, "leave some out, or cut the work into several jobs");
         return None;
     }
     let mut floats = Vec::with_capacity(items.len());
@@ -409,7 +409,7 @@ fn floats(
             Some(float) if float.is_finite() && allowed(float) => floats.push(float + 0.0),
             Some(float) => {
                 let detail = format!("a number here must be {rule}, it is {float:?}");
-                faults.add(format!("{pointer}/{i}"), "out-of-range", detail, "");
+                faults.add(format!("{pointer}/{i}"), "out-of-range", detail, &format!("write a number {rule}"));
             }
             None => faults.wrong_type(&format!("{pointer}/{i}"), "a number", item),
         }

@@ -96,7 +96,7 @@ fn check_counts(spec: &Spec, table: &Table, faults: &mut Faults) {
     }
     if n < 2 {
         let detail = format!("{n} sample has no variance: there must be at least 2");
-        faults.add("/spec/members", "too-few-samples", detail, "");
+        faults.add("/spec/members", "too-few-samples", detail, "add samples or members");
         return;
     }
     if spec.divisor(n).is_none() {
@@ -333,7 +333,12 @@ fn member_of(
         (scale, offset) => Some((scale.unwrap_or(1.0), offset.unwrap_or(0.0))),
     };
     if packing.is_some_and(|(scale, offset)| !scale.is_finite() || !offset.is_finite()) {
-        return Err(FileFault::new("bad-packing", format!("`{name}` has a scale or offset that is not finite"), ""));
+        let detail = format!("`{name}` has a scale or offset that is not finite");
+        return Err(FileFault::new(
+            "bad-packing",
+            detail,
+            "mend `scale_factor` and `add_offset`, or store it as float",
+        ));
     }
     let stride = if header.has_records(variable) { header.record_bytes } else { points * number.bytes() };
     let missing = missing(variable, number)?;

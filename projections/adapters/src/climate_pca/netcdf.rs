@@ -35,7 +35,8 @@ impl FileFault {
     }
 
     fn malformed(what: &str) -> FileFault {
-        FileFault::new("netcdf-malformed", format!("the header is not that of a classic NetCDF file: {what}"), "")
+        let detail = format!("the header is not that of a classic NetCDF file: {what}");
+        FileFault::new("netcdf-malformed", detail, "write the file again, with `nccopy -k classic in.nc out.nc`")
     }
 
     fn truncated() -> FileFault {
@@ -45,7 +46,7 @@ impl FileFault {
 
 impl From<Fault> for FileFault {
     fn from(fault: Fault) -> FileFault {
-        FileFault::new(fault.code, fault.detail, "")
+        FileFault::new(fault.code, fault.detail, "upload the file, whole")
     }
 }
 

@@ -240,7 +240,7 @@ fn project(spec: &Spec, done: &DoneStage<'_>, hints: PlanHints, blobs: &dyn Blob
 pub fn check_contents(spec: &Spec, table: &Table, blobs: &dyn Blobs) -> Result<(), Vec<SpecFault>> {
     let mut faults = Faults::default();
     match mean::scan(&mut Hub(blobs), table) {
-        Err(fault) => faults.add("/spec/members", fault.code, fault.detail, ""),
+        Err(fault) => faults.add("/spec/members", fault.code, fault.detail, "upload the files again, whole"),
         Ok(mean::Scan { bad: Some(bad), .. }) => {
             let (member, _) = table.locate(bad.sample);
             let fault = bad.fault(table);

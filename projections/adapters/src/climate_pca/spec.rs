@@ -197,7 +197,7 @@ fn read_members(fields: &mut Fields<'_, '_>) -> Option<Vec<Digest>> {
     if !(1..=MEMBERS_MAX).contains(&items.len()) {
         let detail = format!("there must be from 1 to {MEMBERS_MAX} members, there are {}", items.len());
         let fix = "join the files of several members along time";
-        fields.faults().add(pointer, "out-of-range", detail, if items.is_empty() { "" } else { fix });
+        fields.faults().add(pointer, "out-of-range", detail, if items.is_empty() { "name a blob" } else { fix });
         return None;
     }
     let members = items.iter().enumerate();
@@ -213,7 +213,7 @@ fn read_name(fields: &mut Fields<'_, '_>) -> Option<String> {
         Value::String(name) if (1..=NAME_BYTES_MAX).contains(&name.len()) => Some(name.clone()),
         Value::String(name) => {
             let detail = format!("a variable's name has from 1 to {NAME_BYTES_MAX} bytes, this has {}", name.len());
-            fields.faults().add(pointer, "out-of-range", detail, "");
+            fields.faults().add(pointer, "out-of-range", detail, "write it as `ncdump -h` shows it");
             None
         }
         other => {

@@ -58,6 +58,38 @@ fn full(body: &[u8]) -> Option<(u8, Fields<'_>)> {
     Some((version, fields))
 }
 
+/// What a `moov` box says of pictures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pictures {
+    /// No track is a video.
+    NoTrack,
+    /// There are videos, none of which has a sample of its own; fragments may have some.
+    NoSample,
+    /// There may be some; only a demuxer can tell.
+    Some,
+}
+
+impl Pictures {
+    /// Looks at a `moov` box, whole.
+    pub fn of(moov: &[u8]) -> Pictures {
+        let Some(moov) = child(moov, b"moov").filter(|moov| child(moov, b"cmov").is_none()) else {
+            return Pictures::Some;
+        };
+        let media = children(moov).filter(|(name, _)| name == b"trak").filter_map(|(_, trak)| child(trak, b"mdia"));
+        let mut found = Pictures::NoTrack;
+        for mdia in media.filter(|mdia| child(mdia, b"hdlr").and_then(|hdlr| hdlr.get(8..12)) == Some(b"vide")) {
+            let stbl = child(mdia, b"minf").and_then(|minf| child(minf, b"stbl"));
+            let sizes = stbl.and_then(|stbl| child(stbl, b"stsz").or_else(|| child(stbl, b"stz2")));
+            // A count after version, flags and the size that all samples have.
+            if sizes.and_then(|sizes| sizes.get(8..12)) != Some(&[0; 4]) {
+                return Pictures::Some;
+            }
+            found = Pictures::NoSample;
+        }
+        found
+    }
+}
+
 /// A track of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Track {

@@ -1,5 +1,6 @@
 //! What the hub can see of inputs and results without a codec. All exact: an honest result is never flagged.
 
+use super::boxes::Pictures;
 use super::film::{FILM_BYTES_MAX, Film};
 use super::movie::{self, Layout};
 use super::pack::{PackHead, SoundHead};
@@ -33,6 +34,8 @@ const PLAYLISTS: [&[u8]; 4] = [b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD"];
 const IMAGES: [&[u8]; 3] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8"];
 /// Bytes of the input that are looked at.
 const FRONT: usize = 16;
+/// A longer list of samples is left to the probe. Units: bytes.
+const MOOV_BYTES_MAX: u64 = 64 << 20;
 /// Boxes of a file, at its outermost, that are looked at.
 const BOXES_MAX: usize = 100_000;
 
@@ -65,13 +68,13 @@ fn look(input: &Digest, blobs: &dyn Blobs) -> Result<Option<(&'static str, &'sta
     if &front[4..8] != b"ftyp" {
         return Ok(None);
     }
-    let (mut at, mut moov) = (0, false);
+    let (mut at, mut moov, mut fragments) = (0, None, false);
     for _ in 0..BOXES_MAX {
         if bytes - at < FRONT as u64 {
             break;
         }
         blobs.read(input, at, &mut front)?;
-        moov |= &front[4..8] == b"moov";
+        fragments |= &front[4..8] == b"moof";
         let wide =
             u64::from_be_bytes([front[8], front[9], front[10], front[11], front[12], front[13], front[14], front[15]]);
         let size = match u32::from_be_bytes([front[0], front[1], front[2], front[3]]) {
@@ -82,10 +85,25 @@ fn look(input: &Digest, blobs: &dyn Blobs) -> Result<Option<(&'static str, &'sta
         if size < 8 || size > bytes - at {
             return Ok(Some(("input-truncated", "a box of this mp4 or mov file ends behind the end of the file")));
         }
+        if &front[4..8] == b"moov" {
+            moov = Some((at, size));
+        }
         at += size;
     }
-    Ok((!moov)
-        .then_some(("input-unreadable", "this mp4 or mov file has no `moov` box: it was cut short, or never finished")))
+    let Some((first, size)) = moov else {
+        let detail = "this mp4 or mov file has no `moov` box: it was cut short, or never finished";
+        return Ok(Some(("input-unreadable", detail)));
+    };
+    if size > MOOV_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut moov = alloc::vec![0; size as usize];
+    blobs.read(input, first, &mut moov)?;
+    Ok(match Pictures::of(&moov) {
+        Pictures::NoTrack => Some(("no-video", "no track of this mp4 or mov file is a video")),
+        Pictures::NoSample if !fragments => Some(("no-frames", "the video of this mp4 or mov file has no pictures")),
+        _ => None,
+    })
 }
 
 fn bit(broken: bool, bit: u32) -> u32 {

@@ -27,7 +27,7 @@ fn check_header(header: &Header) -> Result<u64, (&'static str, String, &'static 
         return Err((fault.code(), "a column's entries are <f8".into(), "write an array of float64"));
     }
     match header.shape[..] {
-        [0] => Err(("empty-column", "the column has no values".into(), "")),
+        [0] => Err(("empty-column", "the column has no values".into(), "upload one with values")),
         [count] if count > VALUES_MAX => {
             let detail = format!("the column has {count} values; at most {VALUES_MAX} are resampled");
             Err(("out-of-range", detail, "take fewer values"))
@@ -54,16 +54,16 @@ pub fn values_in(blobs: &dyn Blobs, column: &Digest) -> Result<u64, Fault> {
 /// # Errors
 /// The first fault, at `pointer`.
 pub fn check_column(blobs: &dyn Blobs, column: &Digest, pointer: &str) -> Result<(), SpecFault> {
-    let fault = |code, detail, fix: &str| {
-        let fix = Some(String::from(fix)).filter(|fix| !fix.is_empty());
-        SpecFault { pointer: pointer.into(), code, detail, fix }
-    };
+    let fault =
+        |code, detail, fix: &str| SpecFault { pointer: pointer.into(), code, detail, fix: Some(String::from(fix)) };
     let header = Header::of_blob(blobs, column).map_err(|f| f.at(pointer))?;
     let count = check_header(&header).map_err(|(code, detail, fix)| fault(code, detail, fix))?;
     let mut piece = alloc::vec![0; 8 * PIECE_VALUES.min(count) as usize];
     for first in (0..count).step_by(PIECE_VALUES as usize) {
         let piece = &mut piece[..8 * PIECE_VALUES.min(count - first) as usize];
-        blobs.read(column, header.data_start + 8 * first, piece).map_err(|f| fault(f.code, f.detail, ""))?;
+        blobs
+            .read(column, header.data_start + 8 * first, piece)
+            .map_err(|f| fault(f.code, f.detail, "upload the file again, whole"))?;
         if let Some(i) = doubles(piece).position(f64::is_nan) {
             let detail = format!("value {} of the column, counted from 0, is not a number", first + i as u64);
             return Err(fault("nan-in-column", detail, "leave out what is missing"));

@@ -274,7 +274,9 @@ fn compiles(fields: &mut Fields<'_, '_>, expression: &str, names: Names<'_>) -> 
         Ok(_) => Some(()),
         Err(fault) => {
             let detail = format!("at character {}: {}", fault.position, fault.detail);
-            fields.faults().add(pointer, fault.code, detail, &fault.fix);
+            let usual = "join numbers, names and functions by operators, as in max(exp(0.2*z0) - 1, 0)";
+            let fix = if fault.fix.is_empty() { usual } else { &fault.fix };
+            fields.faults().add(pointer, fault.code, detail, fix);
             None
         }
     }

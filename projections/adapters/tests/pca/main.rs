@@ -2,7 +2,6 @@
 
 mod bad_input;
 mod damage;
-mod files;
 mod frozen;
 mod laws;
 mod oracle;

@@ -1,6 +1,8 @@
 //! Fields that a formula gives, and files of them.
 
-use forge_adapters::npy::{Dtype, Header};
+use crate::npy::{Dtype, Header};
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Samples by rows by columns; the same doubles as `tests/oracles/climate_pca.py` computes.
 pub fn field(samples: u64, rows: u64, columns: u64, seed: u64) -> Vec<f64> {
