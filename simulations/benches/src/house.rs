@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use forge_event::{KeyId, NodeId, ProjectId};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -107,6 +108,8 @@ pub struct Hub {
     pub url: String,
     /// Where it listens for peers.
     pub peers: String,
+    /// Where it listens for agents, whatever it tells them.
+    pub agents: SocketAddr,
 }
 
 /// A cluster of processes and their agents.
@@ -140,7 +143,9 @@ async fn run_hub(data: &Path, hubs: Hubs) -> Result<Hub> {
     let said = |name: &str| ready[name].as_str().map(str::to_owned).ok_or_else(|| anyhow!("no {name} in {ready}"));
     let settings = forge_hub::config::NodeFile::load(data)?;
     let node = said("node")?.parse().map_err(|e| anyhow!("a node's id: {e}"))?;
-    Ok(Hub { process, data: data.to_owned(), node, url: said("url")?, peers: settings.listen.peers.to_string() })
+    let listen = settings.listen;
+    let (url, peers) = (said("url")?, listen.peers.to_string());
+    Ok(Hub { process, data: data.to_owned(), node, url, peers, agents: listen.agents })
 }
 
 impl House {
@@ -157,8 +162,21 @@ impl House {
     /// # Errors
     /// As there.
     pub async fn start_with(folder: &Path, nodes: usize, kind: Hubs) -> Result<House> {
+        House::found(folder, nodes, kind, &[]).await
+    }
+
+    /// As [`House::start`], with one hub that tells agents the same port of another host.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_behind(folder: &Path, host: &str) -> Result<House> {
+        House::found(folder, 1, Hubs::Plain, &["--advertise", host]).await
+    }
+
+    async fn found(folder: &Path, nodes: usize, kind: Hubs, more: &[&str]) -> Result<House> {
         let first = folder.join("n1");
-        done(&["hub", "init", "--data", text(&first)?, "--cluster-name", "bench", "--listen", "127.0.0.1:0"]).await?;
+        let verb = ["hub", "init", "--data", text(&first)?, "--cluster-name", "bench", "--listen", "127.0.0.1:0"];
+        done(&[&verb, more].concat()).await?;
         let hub = run_hub(&first, kind).await?;
         let secret = std::fs::read_to_string(first.join("admin.key")).context("reading the admin key")?;
         let secret = secret.trim().to_owned();
@@ -339,7 +357,15 @@ impl House {
     /// # Errors
     /// The hub's problem.
     pub async fn submit_null(&self, rest: &Rest, shards: u64, sleep_us: u64) -> Result<String> {
-        let spec = json!({"shards": shards, "sleep_us": sleep_us, "payload_bytes": 0});
+        self.submit_null_of(rest, shards, sleep_us, 0).await
+    }
+
+    /// As [`House::submit_null`], with results of so many bytes.
+    ///
+    /// # Errors
+    /// The hub's problem.
+    pub async fn submit_null_of(&self, rest: &Rest, shards: u64, sleep_us: u64, bytes: u64) -> Result<String> {
+        let spec = json!({"shards": shards, "sleep_us": sleep_us, "payload_bytes": bytes});
         let job = rest.post("/v1/jobs", json!({"kind": "null", "spec": spec})).await?;
         job["id"].as_str().map(str::to_owned).ok_or_else(|| anyhow!("the job has no id"))
     }

@@ -9,6 +9,8 @@ pub mod fleet;
 mod house;
 pub mod limits;
 pub mod log;
+pub mod loss;
+pub mod lossy;
 mod machine;
 mod peers;
 pub mod replay;

@@ -7,7 +7,7 @@ use crate::fail::{Failure, INTERRUPTED};
 use crate::local::signal;
 use crate::output;
 use clap::{Args, Subcommand};
-use forge_benches::{agents, dispatch, failover, fleet, limits, log, replay, schedule, writers};
+use forge_benches::{agents, dispatch, failover, fleet, limits, log, loss, replay, schedule, writers};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -59,6 +59,35 @@ pub enum Verb {
         /// Shards of that dispatch; as many as make a million events without it
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         shards: Option<u64>,
+        #[command(flatten)]
+        kept: Kept,
+    },
+    /// Results over a path that loses datagrams, beside one that loses none
+    Loss {
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+        agents: u32,
+        /// Shards that each agent computes at once
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        slots: u32,
+        /// Datagrams of a hundred that are lost, in each direction
+        #[arg(long, default_value_t = 2.0, value_name = "PERCENT", value_parser = percent)]
+        loss: f64,
+        /// Added to each direction
+        #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=1000))]
+        delay: u64,
+        /// Lossless and lossy stretches of each size
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// About as long as a lossless stretch takes
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Bytes of a result, each size on its own
+        #[arg(long, value_delimiter = ',', default_values_t = [64, 4096, 32_768], value_name = "BYTES",
+              value_parser = clap::value_parser!(u64).range(1..=65_536))]
+        sizes: Vec<u64>,
+        /// Which datagrams are lost
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
         #[command(flatten)]
         kept: Kept,
     },
@@ -134,6 +163,11 @@ async fn measure(verb: Verb) -> anyhow::Result<Value> {
             log::run(&log::LogBench { nodes, writers, seconds, apart, data: kept.data }).await
         }
         Verb::Replay { file, shards, kept } => replay::run(&replay::Replay { file, shards, data: kept.data }).await,
+        Verb::Loss { agents, slots, loss: percent, delay: delay_ms, rounds, seconds, sizes, seed, kept } => {
+            let (agents, rounds, part) = (agents as usize, rounds as usize, percent / 100.0);
+            let data = kept.data;
+            loss::run(&loss::Loss { agents, slots, part, delay_ms, rounds, seconds, sizes, seed, data }).await
+        }
         Verb::Agents { count, kept } => agents::run(&agents::Agents { count: count as usize, data: kept.data }).await,
         Verb::Failover { nodes, trials, kept } => {
             let (nodes, trials) = (usize::from(nodes), trials as usize);
@@ -143,6 +177,12 @@ async fn measure(verb: Verb) -> anyhow::Result<Value> {
             schedule::run(&schedule::Schedule { agents: agents as usize, seconds, data: kept.data }).await
         }
     }
+}
+
+/// More than nothing, so that there is something to compare.
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    if percent > 0.0 && percent <= 50.0 { Ok(percent) } else { Err("between 0 and 50".into()) }
 }
 
 /// One line a figure; those of the limits behind a dot.
