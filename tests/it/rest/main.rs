@@ -9,4 +9,5 @@ mod isolation;
 mod jobs;
 mod lists;
 mod shapes;
+mod store;
 mod streams;
