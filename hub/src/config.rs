@@ -35,6 +35,35 @@ pub struct Seed {
     pub public_key: String,
 }
 
+/// `[blobs]`: blobs lie in an S3-compatible object store instead of on the nodes. The same on every node of a cluster.
+///
+/// Credentials are no part of it: they come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+/// `AWS_SESSION_TOKEN`, or a role as the platform gives it), and are never written down.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct BlobStore {
+    /// E.g. `https://s3.example.org`; Amazon's, of the region, without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    pub bucket: String,
+    #[serde(default = "region")]
+    pub region: String,
+    /// In front of every key, e.g. `compute/blobs`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// What this node keeps on its disk of what it read and wrote, beyond what is in use. Units: bytes.
+    #[serde(default = "cache_bytes")]
+    pub cache_bytes: u64,
+}
+
+fn region() -> String {
+    "us-east-1".into()
+}
+
+fn cache_bytes() -> u64 {
+    16 << 30
+}
+
 /// `node.toml`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +80,8 @@ pub struct NodeFile {
     pub plain_rest: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seeds: Vec<Seed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blobs: Option<BlobStore>,
 }
 
 /// A node's settings cannot be used.

@@ -92,6 +92,7 @@ pub fn start(parts: Parts) -> Core {
         acquaintances: Acquaintances::default(),
         folder: OnceLock::new(),
         blobs: OnceLock::new(),
+        bucket: OnceLock::new(),
         rest: OnceLock::new(),
         offload,
     });

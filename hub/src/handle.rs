@@ -1,6 +1,6 @@
 //! What the doors may do with the hub.
 
-use crate::blobs::Folder;
+use crate::blobs::{Bucket, Folder};
 use crate::clock::Clock;
 use crate::committed::CommittedWorld;
 use crate::core::Offload;
@@ -55,6 +55,8 @@ pub(crate) struct Inner {
     /// Where the log lies, if on a disk.
     pub folder: OnceLock<PathBuf>,
     pub blobs: OnceLock<Arc<Folder>>,
+    /// The object store behind them, if there is one.
+    pub bucket: OnceLock<Bucket>,
     /// How REST is reached, once it is.
     pub rest: OnceLock<RestDoor>,
     pub offload: Offload,
@@ -184,6 +186,16 @@ impl Hub {
     /// How agents reach REST; `None` where there is none.
     pub fn rest_door(&self) -> Option<&RestDoor> {
         self.0.rest.get()
+    }
+
+    /// Says in which object store the cluster's blobs lie.
+    pub fn keep_blobs_in(&self, bucket: Bucket) {
+        // A node has one store for its life.
+        let _ = self.0.bucket.set(bucket);
+    }
+
+    pub(crate) fn blob_bucket(&self) -> Option<&Bucket> {
+        self.0.bucket.get()
     }
 
     pub(crate) fn blob_folder(&self) -> Option<&Arc<Folder>> {

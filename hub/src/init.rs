@@ -109,6 +109,7 @@ pub async fn found(folder: &Path, cluster_name: &str, settings: Settings) -> Res
         advertise: settings.advertise,
         plain_rest: settings.plain_rest,
         seeds: Vec::new(),
+        blobs: None,
     };
     let ca = RestCa::generate()?;
     ca.save(folder)?;
@@ -151,6 +152,7 @@ pub async fn join(folder: &Path, token: &Token, settings: Settings) -> Result<No
         advertise: settings.advertise,
         plain_rest: settings.plain_rest,
         seeds: Vec::new(),
+        blobs: None,
     };
     let local = SocketAddr::new(file.listen.peers.ip(), 0);
     let bound = QuicTransport::bind(identity, local, Arc::new(Alone));

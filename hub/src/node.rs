@@ -1,9 +1,9 @@
 //! Wires the rooms together: the only file that names them all.
 
-use crate::blobs::{self, Folder};
+use crate::blobs::{self, Bucket, Folder, StoreError};
 use crate::clock::Clock;
 use crate::committed::CommittedWorld;
-use crate::config::{ConfigError, Listen, NodeFile};
+use crate::config::{BlobStore, ConfigError, Listen, NodeFile};
 use crate::core::{self, Offload, Parts};
 use crate::directory::{Nodes, Told};
 use crate::handle::{Hub, RestDoor};
@@ -59,6 +59,8 @@ pub enum NodeError {
     Rest(#[from] ServeError),
     #[error("the folder of blobs")]
     Blobs(#[source] io::Error),
+    #[error("the object store of the blobs, bucket {bucket}")]
+    Store { bucket: String, source: StoreError },
     #[error("the agents' door: {0}")]
     Agents(String),
 }
@@ -85,6 +87,11 @@ impl Node {
     /// [`NodeError`].
     pub async fn start(folder: &Path, file: NodeFile) -> Result<Node, NodeError> {
         let node = file.node(folder)?;
+        // Before anything runs: what is wrong here is for the operator to mend.
+        let bucket = match &file.blobs {
+            Some(settings) => Some(open_bucket(settings, node).await?),
+            None => None,
+        };
         let identity = Arc::new(Identity::load(&folder.join(IDENTITY_FILE))?);
         let stop = CancellationToken::new();
         let doors = stop.child_token();
@@ -95,6 +102,9 @@ impl Node {
         hub.lies_in(folder.join(LOG_FOLDER));
         let kept = Folder::open(folder.join(blobs::FOLDER)).map_err(NodeError::Blobs)?;
         hub.keep_blobs(kept);
+        if let Some(bucket) = bucket {
+            hub.keep_blobs_in(bucket);
+        }
         tasks.spawn(serve_blobs(hub.clone(), blob_links));
         tasks.spawn(blobs::scrub(hub.clone(), stop.clone()));
         tasks.spawn(peers::acquaint(hub.clone(), stop.clone()));
@@ -146,6 +156,21 @@ impl Node {
         self.hub.log().shutdown().await;
         self.transport.close();
     }
+}
+
+/// Opens the object store and tries it. One that cannot be reached just now keeps no node from voting.
+async fn open_bucket(settings: &BlobStore, node: NodeId) -> Result<Bucket, NodeError> {
+    let wrong = |source| NodeError::Store { bucket: settings.bucket.clone(), source };
+    let bucket = Bucket::open(settings).map_err(wrong)?;
+    match bucket.check(&node.to_string()).await {
+        Ok(()) => info!(?bucket, "blobs lie in an object store"),
+        Err(error) if error.may_pass() => {
+            let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            warn!(?bucket, %error, why, "blobs cannot be read or written for now");
+        }
+        Err(error) => return Err(wrong(error)),
+    }
+    Ok(bucket)
 }
 
 /// Opens the links between nodes and the log, and starts what is ordered; for the lane's own thread.

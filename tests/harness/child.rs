@@ -29,7 +29,13 @@ pub struct Child {
 impl Child {
     /// Starts it.
     pub fn start(words: &[&str]) -> Child {
+        Child::start_with(words, &[])
+    }
+
+    /// Starts it with more in its environment.
+    pub fn start_with(words: &[&str], environment: &[(String, String)]) -> Child {
         let mut command = Command::new(&*PROGRAM);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let what = words.join(" ");
         let mut process = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", PROGRAM.display()));
@@ -44,6 +50,19 @@ impl Child {
         let said = child.line().await;
         let code = child.ended().await.code().expect("it ended by itself");
         (code, said.unwrap_or(Value::Null))
+    }
+
+    /// Starts what cannot start: gives what it says of that.
+    ///
+    /// # Panics
+    /// If it does start.
+    pub async fn fails(words: &[&str], environment: &[(String, String)]) -> String {
+        let mut command = Command::new(&*PROGRAM);
+        command.args(words).envs(environment.iter().map(|(name, value)| (name, value)));
+        let run = command.stdin(Stdio::piped()).kill_on_drop(true).output();
+        let run = tokio::time::timeout(WAIT, run).await.expect("it ends in time").expect("it can be run");
+        assert!(!run.status.success(), "it started");
+        String::from_utf8_lossy(&run.stderr).into_owned()
     }
 
     /// The next line of its output; `None` if it ended instead.

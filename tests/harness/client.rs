@@ -28,14 +28,19 @@ pub struct Answer {
     pub bytes: Bytes,
 }
 
+/// Every client of a process uses the same cryptography.
+pub(crate) fn choose_provider() {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        rustls::crypto::ring::default_provider().install_default().expect("no other provider is installed");
+    });
+}
+
 /// The ways to send what they send; each panics only if the connection itself fails.
 impl Client {
     /// A client that trusts the cluster's own CA and nobody else.
     pub fn new(url: &str, ca_pem: &str, key: &str) -> Client {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| {
-            rustls::crypto::ring::default_provider().install_default().expect("no other provider is installed");
-        });
+        choose_provider();
         let ca = Certificate::from_pem(ca_pem.as_bytes()).expect("ca.pem is a certificate");
         let http = reqwest::Client::builder().tls_certs_only([ca]).timeout(PATIENCE).build();
         Client { http: http.expect("the client is configured well"), url: url.to_owned(), key: key.to_owned() }

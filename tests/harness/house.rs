@@ -21,6 +21,10 @@ pub struct House {
     pub admin_key: String,
     pub ca: String,
     folders: usize,
+    /// What the settings of each node end with.
+    settings: String,
+    /// What each node has in its environment.
+    environment: Vec<(String, String)>,
 }
 
 struct Running {
@@ -32,6 +36,11 @@ struct Running {
 impl House {
     /// Founds a cluster of one node; its default project has credits.
     pub async fn found() -> House {
+        House::found_with(String::new(), Vec::new()).await
+    }
+
+    /// The same, with more in the settings and the environment of each node.
+    pub async fn found_with(settings: String, environment: Vec<(String, String)>) -> House {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let mut house = House {
             nodes: BTreeMap::new(),
@@ -40,12 +49,15 @@ impl House {
             admin_key: String::new(),
             ca: String::new(),
             folders: 0,
+            settings,
+            environment,
         };
         let place = house.place();
         let (code, founded) = Child::run(&["found", &place]).await;
         assert_eq!(code, 0, "{founded}");
         let text = |field: &str| founded[field].as_str().expect("found says it").to_owned();
         (house.admin_key, house.ca) = (text("admin_key"), text("ca"));
+        house.settle(&place);
         house.run("n1", place).await;
         let credits = json!({"amount": CREDITS, "reference": "test"});
         let path = format!("/v1/projects/{PROJECT}/credits");
@@ -68,8 +80,15 @@ impl House {
         path.to_str().expect("temporary folders have UTF-8 names").to_owned()
     }
 
+    /// Gives a new node its settings.
+    fn settle(&self, folder: &str) {
+        let path = format!("{folder}/node.toml");
+        let made = std::fs::read_to_string(&path).expect("a node has settings");
+        std::fs::write(&path, made + &self.settings).expect("they can be written");
+    }
+
     async fn run(&mut self, node: &str, folder: String) {
-        let mut process = Child::start(&["node", &folder]);
+        let mut process = Child::start_with(&["node", &folder], &self.environment);
         let ready = process.ready().await;
         let url = ready["url"].as_str().expect("a node says where it listens").to_owned();
         self.nodes.insert(node.to_owned(), Running { process: Some(process), folder, url });
@@ -110,6 +129,7 @@ impl House {
         let (code, joined) = Child::run(&["join", &place, token]).await;
         assert_eq!(code, 0, "the node was not admitted");
         let node = joined["node"].as_str().expect("join says the node's id").to_owned();
+        self.settle(&place);
         self.run(&node, place).await;
         node
     }

@@ -8,6 +8,7 @@ mod child;
 mod client;
 mod house;
 mod job;
+mod s3;
 mod sse;
 mod until;
 
@@ -16,6 +17,7 @@ pub use child::Child;
 pub use client::{Answer, Client};
 pub use house::{House, PROJECT};
 pub use job::{Job, call, null};
+pub use s3::S3;
 pub use sse::{Frame, Stream};
 pub use until::until;
 

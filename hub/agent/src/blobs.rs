@@ -1,5 +1,8 @@
 //! The agent's way to blobs: signed URLs over HTTP, a cache on disk.
 //!
+//! A hub whose blobs lie in an object store answers with a URL of that store; from where that cannot be reached, the hub
+//! passes the bytes on.
+//!
 //! Blocking, for compute threads. What is in the cache was hashed on its way in.
 
 use forge_adapters::host::Stop;
@@ -21,7 +24,9 @@ const CACHE_BYTES_MAX: u64 = 8 << 30;
 const CONNECT: Duration = Duration::from_secs(5);
 /// A body that brings nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Rounds over all hubs before a shard fails for want of a blob, and the pause between them.
+/// Says to a hub that a redirect to an object store is welcome.
+const DIRECT: &str = "forge-direct";
+/// Rounds over all hubs before a shard fails for want of a blob, and the first pause between them; each is twice the last.
 const ROUNDS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -32,12 +37,14 @@ pub struct Blobs {
     runtime: Handle,
     /// By the certificate they trust.
     clients: Mutex<BTreeMap<Option<String>, reqwest::Client>>,
+    /// For object stores.
+    public: Mutex<Option<reqwest::Client>>,
 }
 
 impl Blobs {
     /// A cache in `folder`; `runtime` does the network's part.
     pub fn new(folder: PathBuf, runtime: Handle) -> Blobs {
-        Blobs { folder, runtime, clients: Mutex::default() }
+        Blobs { folder, runtime, clients: Mutex::default(), public: Mutex::default() }
     }
 
     fn client(&self, ca: Option<&String>) -> Result<reqwest::Client, Stop> {
@@ -48,14 +55,47 @@ impl Blobs {
         // Whoever embeds the agent may have chosen one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let trusted = match ca {
-            Some(pem) => reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| unreachable_blob(&e))?,
+            Some(pem) => reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(unreachable_blob)?,
             None => Vec::new(),
         };
-        let builder = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
+        // Where a hub points to is no hub, and has no such certificate.
+        let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let builder = builder.connect_timeout(CONNECT).read_timeout(SILENCE);
         // Only the cluster's own certificate is trusted: the machine's roots vouch for nobody here.
-        let client = builder.tls_backend_rustls().tls_certs_only(trusted).build().map_err(|e| unreachable_blob(&e))?;
+        let client = builder.tls_backend_rustls().tls_certs_only(trusted).build().map_err(unreachable_blob)?;
         clients.insert(ca.cloned(), client.clone());
         Ok(client)
+    }
+
+    /// A client that trusts whom the machine trusts.
+    fn public(&self) -> Result<reqwest::Client, reqwest::Error> {
+        let mut public = self.public.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = public.as_ref() {
+            return Ok(client.clone());
+        }
+        let builder = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
+        let client = builder.tls_backend_rustls().build()?;
+        Ok(public.insert(client).clone())
+    }
+
+    /// Fetches from a hub, or from where it points to.
+    async fn fetch(&self, hub: &reqwest::Client, url: &str, digest: &Digest, path: &Path) -> Result<(), String> {
+        let answer = hub.get(url).header(DIRECT, "1").send().await.map_err(chain)?;
+        let location = answer.headers().get("location").filter(|_| answer.status().is_redirection());
+        let Some(location) = location else { return save(answer, digest, path).await };
+        let elsewhere = async {
+            let location = location.to_str().map_err(|e| e.to_string())?;
+            let answer = self.public().map_err(chain)?.get(location).send().await.map_err(chain)?;
+            // What a store says of a signature is nobody else's business.
+            if !answer.status().is_success() {
+                return Err(answer.status().to_string());
+            }
+            save(answer, digest, path).await
+        };
+        let Err(why) = elsewhere.await else { return Ok(()) };
+        tracing::debug!(%digest, why, "the object store did not give a blob; the hub is asked for it");
+        let answer = hub.get(url).send().await.map_err(chain)?;
+        save(answer, digest, path).await.map_err(|error| format!("{error}; and from the object store: {why}"))
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -75,13 +115,13 @@ impl Blobs {
         for round in 0..ROUNDS {
             for base in &access.bases {
                 let url = format!("{base}/v1/blobs/{}?{}", grant.digest, grant.query);
-                match self.runtime.block_on(fetch(&client, &url, &grant.digest, &path)) {
+                match self.runtime.block_on(self.fetch(&client, &url, &grant.digest, &path)) {
                     Ok(()) => return Ok(path),
                     Err(error) => why = error,
                 }
             }
             if round + 1 < ROUNDS {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(PAUSE * (1 << round));
             }
         }
         Err(Stop::failed("blob-unreachable", format!("blob {}: {why}", grant.digest)))
@@ -96,7 +136,7 @@ impl Blobs {
                 let url = format!("{base}/v1/blobs/{digest}?{}", access.keep);
                 let sent = async {
                     let request = client.put(&url).header("content-type", "application/octet-stream");
-                    let answer = request.body(bytes.to_vec()).send().await.map_err(|e| chain(&e))?;
+                    let answer = request.body(bytes.to_vec()).send().await.map_err(chain)?;
                     let status = answer.status();
                     if status.is_success() {
                         return Ok(());
@@ -109,7 +149,7 @@ impl Blobs {
                 }
             }
             if round + 1 < ROUNDS {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(PAUSE * (1 << round));
             }
         }
         Err(Stop::failed("blob-unreachable", format!("keeping {} bytes: {why}", bytes.len())))
@@ -139,9 +179,11 @@ impl Blobs {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// What went wrong, without the URL: it is a secret, and this may end up in the log.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
     let mut text = error.to_string();
-    let mut source = error.source();
+    let mut source = std::error::Error::source(&error);
     while let Some(error) = source {
         text = format!("{text}: {error}");
         source = error.source();
@@ -153,13 +195,12 @@ fn disk(error: &io::Error) -> Stop {
     Stop::failed("agent-disk", error.to_string())
 }
 
-fn unreachable_blob(error: &reqwest::Error) -> Stop {
+fn unreachable_blob(error: reqwest::Error) -> Stop {
     Stop::failed("blob-unreachable", chain(error))
 }
 
-/// Fetches into a file beside `path`, and names it `path` if its bytes are those of the digest.
-async fn fetch(client: &reqwest::Client, url: &str, digest: &Digest, path: &Path) -> Result<(), String> {
-    let mut answer = client.get(url).send().await.map_err(|e| chain(&e))?;
+/// Writes a body into a file beside `path`, and names it `path` if its bytes are those of the digest.
+async fn save(mut answer: reqwest::Response, digest: &Digest, path: &Path) -> Result<(), String> {
     if !answer.status().is_success() {
         return Err(format!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()));
     }
@@ -168,12 +209,12 @@ async fn fetch(client: &reqwest::Client, url: &str, digest: &Digest, path: &Path
     let aside = Aside(path.with_extension(format!("{number}.part")));
     let mut file = File::create(&aside.0).map_err(|e| e.to_string())?;
     let mut hasher = blake3::Hasher::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|e| chain(&e))? {
+    while let Some(chunk) = answer.chunk().await.map_err(chain)? {
         hasher.update(&chunk);
         file.write_all(&chunk).map_err(|e| e.to_string())?;
     }
     if hasher.finalize().as_bytes() != &digest.0 {
-        return Err("the hub sent other bytes".into());
+        return Err("other bytes came".into());
     }
     fs::rename(&aside.0, path).map_err(|e| e.to_string())
 }

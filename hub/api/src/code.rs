@@ -158,6 +158,9 @@ codes! {
     StorageDegraded "storage-degraded" 503 yes "The disk is nearly full"
         "The node takes no new work until space is freed; reads go on. Nothing was applied."
         "node n2 is short of disk space";
+    BlobStoreUnavailable "blob-store-unavailable" 503 yes "The object store of the blobs is not to be had"
+        "Blobs lie in an object store that does not answer, or refuses this node. Nothing was applied; what was uploaded need not be sent again if an `Upload-Offset` says so. If it lasts, the operator finds the reason in the node's log."
+        "the object store cannot be reached, or failed";
     OutcomeUnknown "outcome-unknown" 504 yes "Whether it was applied is unknown"
         "The leader was lost after the request was proposed, or the deadline passed. Repeat it with the same Idempotency-Key: that gives the first outcome, or applies it once."
         "the outcome is not known; repeat with the same Idempotency-Key";

@@ -3,18 +3,25 @@
 //! A blob's life: bytes come in and are hashed on the way (`folder.rs`); a majority of voters gets them
 //! (`peers.rs`); `blob.recorded` names them for a project. A node that lacks one fetches it from the others;
 //! `scrub.rs` repairs what a disk lost or flipped and removes what nobody's event names.
+//!
+//! With an object store (`bucket.rs`) in place of the majority, a node's files are a cache of it.
 
+mod bucket;
+mod collect;
 mod folder;
+mod outgoing;
 mod peers;
 mod scrub;
+mod shared;
 mod url;
 mod view;
 
+pub use bucket::{Bucket, StoreError};
 pub use folder::{Folder, Upload, UploadError};
 pub use peers::serve;
 pub use scrub::run as scrub;
 pub use url::{Grant, Operation};
-pub use view::{Keeping, NoKeeping, View};
+pub use view::{Keeping, NoKeeping, UNREADABLE, View};
 
 use crate::handle::Hub;
 use forge_event::*;
@@ -40,6 +47,8 @@ pub enum BlobError {
     NoMajority,
     #[error("the disk of this node")]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("recording the blob: {0:?}")]
     Record(CommandError),
 }
@@ -57,7 +66,13 @@ impl Hub {
         self.blob_folder().ok_or(BlobError::NoFolder)
     }
 
-    /// Makes sure that a blob's file is on this node, from its peers if need be; gives its length in bytes.
+    /// The object store of the cluster's blobs; `None` where they lie on its nodes.
+    pub fn bucket(&self) -> Option<Bucket> {
+        Some(self.blob_bucket()?.within(&self.cluster()))
+    }
+
+    /// Makes sure that a blob's file is on this node, from the object store or its peers if need be; gives its length in
+    /// bytes.
     ///
     /// # Errors
     /// [`BlobError::Missing`] if nobody has it.
@@ -66,15 +81,30 @@ impl Hub {
         if let Some(bytes) = folder.bytes(&digest)? {
             return Ok(bytes);
         }
+        if let Some(bucket) = self.bucket() {
+            match bucket.fetch(&folder, digest).await {
+                // Nodes may have kept it before there was a bucket.
+                Err(StoreError::Missing) => {}
+                fetched => return Ok(fetched?),
+            }
+        }
         peers::fetch(self, digest).await
     }
 
-    /// Gives a blob that is here to a majority of the voters, then records it.
+    /// Gives a blob that is here to the object store, or to a majority of the voters, then records it.
     ///
     /// # Errors
     /// [`BlobError`]; the file stays here, so that a repeat is cheap.
     pub async fn record_blob(&self, by: Option<By>, blob: BlobRecorded) -> Result<Committed, BlobError> {
-        peers::spread(self, blob.digest, blob.bytes).await?;
+        match self.bucket() {
+            Some(bucket) => {
+                let (folder, digest) = (self.blobs()?.clone(), blob.digest);
+                // Goes on if whoever waits for it does not: nothing of an upload is left behind then.
+                let putting = tokio::spawn(async move { bucket.put(&folder, digest).await });
+                putting.await.map_err(io::Error::other)??;
+            }
+            None => peers::spread(self, blob.digest, blob.bytes).await?,
+        }
         let fact = Fact { by, event: blob.into() };
         let committed = self.command(Command::Fact(fact)).await.map_err(BlobError::Record)?;
         self.reached(committed.index, Duration::from_secs(5)).await;

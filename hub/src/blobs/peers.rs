@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_secs(10);
 const BUSY_WAIT: Duration = Duration::from_secs(60);
 const BUSY_LOOK: Duration = Duration::from_millis(100);
 /// Whose uploads these are, in the folder.
-const OWNER: &str = "peers";
+pub(super) const OWNER: &str = "peers";
 
 /// First frame of a link, from the one who opened it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -108,7 +108,7 @@ async fn send(folder: &Arc<Folder>, link: &mut Link, digest: Digest, from: u64, 
 }
 
 /// Waits while another transfer brings this blob; it may be here then.
-async fn settled(folder: &Arc<Folder>, digest: &Digest) {
+pub(super) async fn settled(folder: &Arc<Folder>, digest: &Digest) {
     let over = async {
         while folder.is_busy(OWNER, digest) {
             tokio::time::sleep(BUSY_LOOK).await;

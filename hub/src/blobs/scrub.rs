@@ -1,6 +1,6 @@
 //! Looks after the node's blobs: every recorded one is here and whole, nothing is kept that no event names.
 
-use super::Folder;
+use super::{BlobError, Folder, shared};
 use crate::handle::Hub;
 use forge_event::Digest;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ const FILL_AGAIN: Duration = Duration::from_secs(10);
 /// Rounds after which every file is read and hashed again: about once an hour.
 const ROUNDS_A_SCRUB: u64 = 360;
 /// A file that nobody names may be one that is about to be named.
-const UNNAMED_AGE_MIN: Duration = Duration::from_secs(3600);
+pub(super) const UNNAMED_AGE_MIN: Duration = Duration::from_secs(3600);
 /// Recorded blobs looked at in one read of the state.
 const LOOKED_AT: usize = 1000;
 
@@ -53,22 +53,32 @@ pub async fn run(hub: Hub, stop: CancellationToken) {
 }
 
 /// One round: with `whole`, every file is hashed too.
-async fn round(hub: &Hub, folder: &Arc<Folder>, whole: bool) -> io::Result<Round> {
+async fn round(hub: &Hub, folder: &Arc<Folder>, whole: bool) -> Result<Round, BlobError> {
     let mut done = Round::default();
     if whole {
         done.damaged = drop_damaged(hub, folder).await?;
     }
     done.removed = drop_unnamed(hub, folder).await?;
+    match hub.bucket() {
+        Some(bucket) => shared::round(hub, folder, &bucket, whole, &mut done).await?,
+        None => done.fetched = fill(hub, folder).await?,
+    }
+    Ok(done)
+}
+
+/// Fetches what is recorded and not here; gives the number of blobs.
+async fn fill(hub: &Hub, folder: &Arc<Folder>) -> io::Result<u64> {
+    let mut fetched = 0;
     let mut from = Digest::default();
     loop {
         let page: Vec<Digest> = hub.read(|w| w.projects.blobs.from(from).take(LOOKED_AT).map(|(d, _)| d).collect());
-        let Some(last) = page.last().copied() else { return Ok(done) };
+        let Some(last) = page.last().copied() else { return Ok(fetched) };
         for digest in page {
             if folder.bytes(&digest)?.is_none() && hub.need_blob(digest).await.is_ok() {
-                done.fetched += 1;
+                fetched += 1;
             }
         }
-        let Some(next) = after(last) else { return Ok(done) };
+        let Some(next) = after(last) else { return Ok(fetched) };
         from = next;
     }
 }

@@ -4,7 +4,7 @@ use super::answer::{self, Answered, Refused};
 use super::blobs::digest_in;
 use super::call::Call;
 use super::state::Rest;
-use crate::blobs::{BLOB_BYTES_MAX, BlobError, Folder, Grant, Operation, UploadError};
+use crate::blobs::{BLOB_BYTES_MAX, BlobError, Folder, Grant, Operation, StoreError, UploadError};
 use crate::handle::Hub;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
@@ -17,13 +17,14 @@ use forge_api::problem::ProblemBody;
 use forge_api::{Code, Problem};
 use forge_event::*;
 use futures::StreamExt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-/// Bytes read from disk at once.
-const CHUNK_BYTES: u64 = 256 * 1024;
+/// Whoever says `1` here takes a redirect to the object store, where there is one.
+const DIRECT: HeaderName = HeaderName::from_static("forge-direct");
+/// Such a redirect is good for this long.
+const DIRECT_TTL: Duration = Duration::from_secs(900);
 /// An upload that brings nothing for so long is cut; it may be resumed.
 const CHUNK_WAIT: Duration = Duration::from_secs(30);
 /// Uploads of one project at once, on one node.
@@ -85,6 +86,10 @@ impl Access {
         self.project.to_string()
     }
 
+    fn takes_redirect(&self) -> bool {
+        self.method == Method::GET && self.headers.get(&DIRECT).is_some_and(|value| value == "1")
+    }
+
     fn number(&self, name: HeaderName) -> Result<Option<u64>, Refused> {
         let Some(value) = self.headers.get(&name) else { return Ok(None) };
         let number = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -98,9 +103,14 @@ fn refused(error: BlobError) -> Refused {
         BlobError::NoMajority => Problem::new(Code::NoLeader, BlobError::NoMajority.to_string()).into(),
         BlobError::Record(error) => Refused::from(error),
         BlobError::NoFolder => Problem::new(Code::NotYet, "this node keeps no blobs").into(),
-        BlobError::Io(error) => {
+        BlobError::Store(StoreError::Disk(error)) | BlobError::Io(error) => {
             tracing::error!(%error, "the disk of the blobs");
             Problem::new(Code::StorageDegraded, "the node's disk did not take the blob").into()
+        }
+        BlobError::Store(error) => {
+            let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, why, "the object store of the blobs");
+            Problem::new(Code::BlobStoreUnavailable, error.to_string()).into()
         }
     }
 }
@@ -245,9 +255,10 @@ async fn take(access: &Access, folder: &Arc<Folder>, digest: Digest, from: u64, 
 
 /// Gets a blob, or a range of it.
 #[utoipa::path(get, path = "/v1/blobs/{digest}", operation_id = "getBlob", tag = "blobs",
-    params(("digest" = String, Path), ("Range" = Option<String>, Header)),
+    params(("digest" = String, Path), ("Range" = Option<String>, Header), ("Forge-Direct" = Option<String>, Header)),
     responses((status = 200, description = "The bytes", content_type = "application/octet-stream"),
         (status = 206, description = "The asked range", content_type = "application/octet-stream"),
+        (status = 307, description = "The whole blob is to be had there; only with `Forge-Direct: 1`"),
         (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)), security(("key" = ["blobs"])))]
 pub async fn get(access: Access, Path(digest): Path<String>) -> Answered {
     let digest = digest_in(&digest)?;
@@ -275,9 +286,17 @@ pub async fn get(access: Access, Path(digest): Path<String>) -> Answered {
     if range.is_some_and(|range| !within(range)) {
         return Err(Problem::new(Code::BadSignature, "the URL is for another range").into());
     }
-    access.hub.need_blob(digest).await.map_err(refused)?;
-    let folder = access.hub.blobs().map_err(refused)?.clone();
-    let body = if access.method == Method::HEAD { Body::empty() } else { stream(folder, digest, range, bytes) };
+    if range.is_none() && access.takes_redirect() {
+        if let Some(elsewhere) = direct(&access.hub, &digest).await {
+            return Ok(elsewhere);
+        }
+    }
+    let body = if access.method == Method::HEAD {
+        access.hub.has_blob(digest).await.map_err(refused)?;
+        Body::empty()
+    } else {
+        Body::from_stream(access.hub.read_blob(digest, range, bytes).await.map_err(refused)?)
+    };
     let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut response = answer::bytes_as(status, "application/octet-stream", body);
     let length = range.map_or(bytes, |(first, last)| last - first + 1);
@@ -292,6 +311,22 @@ pub async fn get(access: Access, Path(digest): Path<String>) -> Answered {
         answer::set(headers, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{bytes}"));
     }
     Ok(response)
+}
+
+/// Where the whole blob can be had without us; `None` if only here.
+async fn direct(hub: &Hub, digest: &Digest) -> Option<Response> {
+    let bucket = hub.bucket()?;
+    let url = match bucket.signed_url(digest, DIRECT_TTL).await {
+        Ok(url) => url,
+        Err(error) => {
+            tracing::warn!(%error, "nothing can be signed for the object store; the bytes pass here");
+            return None;
+        }
+    };
+    let mut response = answer::bytes_as(StatusCode::TEMPORARY_REDIRECT, "application/octet-stream", Body::empty());
+    answer::set(response.headers_mut(), header::LOCATION, &url);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
 }
 
 fn unsatisfiable(bytes: u64) -> Response {
@@ -310,38 +345,6 @@ fn range_in(text: &str, bytes: u64) -> Option<(u64, u64)> {
         (first, last) => (first.parse().ok()?, last.parse::<u64>().ok()?.min(end)),
     };
     (range.0 <= range.1).then_some(range)
-}
-
-/// Reads a file chunk by chunk; a whole blob is hashed, and cut before its end if it is not what its name says.
-fn stream(folder: Arc<Folder>, digest: Digest, range: Option<(u64, u64)>, bytes: u64) -> Body {
-    let (at, end) = range.map_or((0, bytes), |(first, last)| (first, last + 1));
-    let hasher = range.is_none().then(blake3::Hasher::new);
-    let steps = futures::stream::try_unfold((at, hasher), move |(at, hasher)| {
-        let folder = folder.clone();
-        async move {
-            if at >= end {
-                return io::Result::Ok(None);
-            }
-            let count = (end - at).min(CHUNK_BYTES);
-            let work = move || {
-                let mut buffer = vec![0; count as usize];
-                folder.read(&digest, at, &mut buffer)?;
-                let mut hasher = hasher;
-                if let Some(hasher) = &mut hasher {
-                    hasher.update(&buffer);
-                    if at + count == end && hasher.finalize().as_bytes() != &digest.0 {
-                        tracing::error!(%digest, "a blob is not what its name says; it is removed and fetched anew");
-                        folder.remove(&digest)?;
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, "damaged on disk"));
-                    }
-                }
-                Ok((Bytes::from(buffer), hasher))
-            };
-            let (chunk, hasher) = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
-            Ok(Some((chunk, (at + count, hasher))))
-        }
-    });
-    Body::from_stream(steps)
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use super::answer::{self, Answered};
 use super::call::Call;
 use crate::blobs::{Grant, Operation};
+use crate::handle::Hub;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use forge_api::blob::{self, ExistsRequest, Missing, SignRequest, Signed, Wanted};
 use forge_api::problem::ProblemBody;
 use forge_api::{Code, Problem};
 use forge_event::{Digest, EventIndex, Scope};
+use std::time::Duration;
 
 /// Says which of some blobs the project lacks; another project's blob is missing.
 #[utoipa::path(post, path = "/v1/blobs/exists", operation_id = "existBlobs", tag = "blobs", request_body = ExistsRequest,
@@ -55,6 +57,14 @@ pub async fn sign(call: Call, body: Body) -> Answered {
         .into());
     }
     let expires = hub.clock().now().after(ttl);
+    if operation == Operation::Get && range.is_none() {
+        if let Some(url) = direct(hub, &digest, Duration::from_millis(ttl.0)).await {
+            let expires_at = expires.to_string();
+            let headers = serde_json::Map::new();
+            let signed = Signed { url, method: "GET".into(), headers, expires_at, exists: true };
+            return Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &signed), EventIndex(index))));
+        }
+    }
     let (key, node) = (Some(call.key), hub.node());
     let grant = Grant { operation, project, bytes, range, key, job: None, expires, node };
     let query = hub.sign_blob(&grant, &digest);
@@ -66,6 +76,17 @@ pub async fn sign(call: Call, body: Body) -> Answered {
         exists: known.is_some(),
     };
     Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &signed), EventIndex(index))))
+}
+
+/// The object store's own URL for the whole of a blob; `None` where there is none, or it does not answer: then ours is
+/// as good. A range stays ours: the store would not bind the URL to it.
+async fn direct(hub: &Hub, digest: &Digest, ttl: Duration) -> Option<String> {
+    let bucket = hub.bucket()?;
+    // Nodes may have kept it before there was a bucket.
+    if !bucket.has(digest).await.ok()? {
+        return None;
+    }
+    bucket.signed_url(digest, ttl).await.ok()
 }
 
 /// Scheme and authority under which the caller reached this node.

@@ -3,7 +3,8 @@
 use super::answer::{Answered, Refused};
 use super::call::Call;
 use super::explain::sees_names;
-use crate::blobs::{NoKeeping, View};
+use crate::blobs::{NoKeeping, UNREADABLE, View};
+use crate::handle::Hub;
 use axum::body::Body;
 use forge_api::plan::{Capacity, Plan, PlannedCredits, PlannedShards, RejectedAgent, Replication, Seconds, Spans};
 use forge_api::problem::ProblemBody;
@@ -53,6 +54,9 @@ pub async fn planned(call: &Call, submission: &Submission) -> Result<FirstStage,
         let view = View { hub: &hub, runtime, keep: NoKeeping };
         let hints = PlanHints { shard_cells: fact.shard_cells, slots };
         family.plan(&Past::new(&fact.spec), hints, &view).map_err(|fault| {
+            if let Some(problem) = unreadable(&hub, fault.code, &fault.detail) {
+                return problem;
+            }
             let pointer = "/spec".to_string();
             Problem::fields(vec![FieldFault { pointer, code: fault.code.into(), detail: fault.detail, fix: None }])
         })
@@ -83,10 +87,19 @@ pub async fn check_inputs(call: &Call, submission: &Submission) -> Result<(), Re
         if faults.is_empty() {
             return Ok(());
         }
+        if let Some(problem) = faults.iter().find_map(|fault| unreadable(&hub, fault.code, &fault.detail)) {
+            return Err(problem);
+        }
         Err(Problem::fields(faults.into_iter().map(FieldFault::from).collect()))
     };
     let checked = tokio::task::spawn_blocking(work).await;
     Ok(checked.map_err(|_| Problem::new(Code::Internal, "reading the inputs ran into a bug"))??)
+}
+
+/// The problem where inputs cannot be read because the object store is away: that is no fault of the submission.
+fn unreadable(hub: &Hub, code: &str, detail: &str) -> Option<Problem> {
+    let away = code == UNREADABLE && hub.bucket().is_some();
+    away.then(|| Problem::new(Code::BlobStoreUnavailable, detail))
 }
 
 /// The plan of a submission, as the API shows it.

@@ -10,4 +10,5 @@ mod jobs;
 mod lists;
 mod refusals;
 mod shapes;
+mod store;
 mod streams;

@@ -1,0 +1,211 @@
+//! A real S3 server as processes, behind a door that counts who comes with a signed URL.
+
+use crate::client::choose_provider;
+use crate::until::until;
+use std::net::{Ipv4Addr, TcpListener as Bound};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+/// The bucket that there is.
+const BUCKET: &str = "forge";
+const ACCESS_KEY: &str = "forge-test";
+const SECRET: &str = "a-secret-that-nobody-may-write-down";
+
+/// SeaweedFS with one bucket and one user, who may do everything with objects and nothing with buckets.
+pub struct S3 {
+    program: PathBuf,
+    gateway: Option<Child>,
+    _storage: Child,
+    ports: Ports,
+    url: String,
+    door: JoinHandle<()>,
+    signed: Arc<AtomicUsize>,
+    folder: TempDir,
+    http: reqwest::Client,
+}
+
+struct Ports {
+    filer: u16,
+    filer_grpc: u16,
+    s3: u16,
+    s3_grpc: u16,
+}
+
+impl S3 {
+    /// `None`, visibly, where there is no server: `tests/s3-server` installs it.
+    pub async fn start(test: &str) -> Option<S3> {
+        let Some(program) = program() else {
+            eprintln!("SKIPPED {test}: no S3 server; tests/s3-server installs one");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a folder for the server");
+        let user = serde_json::json!({"identities": [{"name": "forge",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET}],
+            "actions": ["Read", "Write", "List"]}]});
+        std::fs::write(folder.path().join("users.json"), user.to_string()).expect("a file");
+        let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc] = free_ports();
+        let ports = Ports { filer, filer_grpc, s3, s3_grpc };
+        let storage = run(
+            &program,
+            folder.path(),
+            &format!(
+                "server -dir={} -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.port={master} -master.port.grpc={master_grpc} \
+             -volume.port={volume} -volume.port.grpc={volume_grpc} -volume.max=20 -volume.preStopSeconds=0 \
+             -master.volumeSizeLimitMB=64 -filer -filer.port={filer} -filer.port.grpc={filer_grpc}",
+                folder.path().display()
+            ),
+        );
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("it has an address"));
+        let signed = Arc::new(AtomicUsize::new(0));
+        let door = tokio::spawn(open(listener, s3, signed.clone()));
+        choose_provider();
+        let http = reqwest::Client::new();
+        let mut server = S3 { program, gateway: None, _storage: storage, ports, url, door, signed, folder, http };
+        let filer = format!("http://127.0.0.1:{filer}");
+        until("the S3 server's disk takes files", async || {
+            let sent = server.http.put(format!("{filer}/ready")).body("ready").send().await;
+            sent.is_ok_and(|answer| answer.status().is_success()).then_some(())
+        })
+        .await;
+        let made = server.http.post(format!("{filer}/buckets/{BUCKET}/")).send().await.expect("an answer");
+        assert!(made.status().is_success(), "{made:?}");
+        server.resume().await;
+        Some(server)
+    }
+
+    /// `[blobs]` of a node's settings that name it.
+    pub fn table(&self) -> String {
+        // Nothing stays on a node's disk that is older than a minute.
+        format!("\n[blobs]\nendpoint = \"{}\"\nbucket = \"{BUCKET}\"\nprefix = \"a/b\"\ncache_bytes = 0\n", self.url)
+    }
+
+    /// What a node has in its environment.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let pairs = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", self.secret())];
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    }
+
+    pub fn secret(&self) -> &'static str {
+        SECRET
+    }
+
+    /// What a URL of it begins with.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Requests with a signed URL so far.
+    pub fn signed(&self) -> usize {
+        self.signed.load(Ordering::Relaxed)
+    }
+
+    /// Kills the server; what it stored stays.
+    pub async fn kill(&mut self) {
+        self.gateway.take().expect("it runs").kill().await.expect("it can be killed");
+    }
+
+    /// Starts it again.
+    pub async fn resume(&mut self) {
+        let Ports { filer, filer_grpc, s3, s3_grpc } = self.ports;
+        let users = self.folder.path().join("users.json");
+        self.gateway = Some(run(
+            &self.program,
+            self.folder.path(),
+            &format!(
+                "s3 -filer=127.0.0.1:{filer}.{filer_grpc} -ip.bind=127.0.0.1 -port={s3} -port.grpc={s3_grpc} \
+             -port.iceberg=0 -port.lance=0 -config={} -iam=false -autoCreateBucket=false",
+                users.display()
+            ),
+        ));
+        until("the S3 server answers", async || {
+            let answer = self.http.get(&self.url).send().await;
+            answer.is_ok_and(|answer| !answer.status().is_server_error()).then_some(())
+        })
+        .await;
+    }
+
+    /// The keys of all objects.
+    pub async fn keys(&self) -> Vec<String> {
+        let root = format!("http://127.0.0.1:{}/buckets/{BUCKET}", self.ports.filer);
+        let (mut keys, mut open) = (Vec::new(), vec![String::new()]);
+        while let Some(folder) = open.pop() {
+            let url = format!("{root}{folder}/?limit=10000");
+            let listing = self.http.get(url).header("accept", "application/json").send().await.expect("an answer");
+            let listing: serde_json::Value = listing.json().await.expect("a listing");
+            for entry in listing["Entries"].as_array().into_iter().flatten() {
+                let path = entry["FullPath"].as_str().expect("entries have paths");
+                let path = path.strip_prefix(&format!("/buckets/{BUCKET}")).expect("it lies in the bucket").to_owned();
+                // Folders have this bit in their mode.
+                let is_folder = entry["Mode"].as_u64().is_some_and(|mode| mode & (1 << 31) != 0);
+                if is_folder { open.push(path) } else { keys.push(path) }
+            }
+        }
+        keys
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.door.abort();
+    }
+}
+
+/// Where `weed` is.
+fn program() -> Option<PathBuf> {
+    let named = std::env::var_os("FORGE_S3_SERVER").map(PathBuf::from);
+    let own = std::env::current_exe().ok()?;
+    // target/<profile>/deps/<test>
+    let installed = own.ancestors().nth(3).map(|target| target.join("s3-server/bin/weed"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("weed"));
+    named.into_iter().chain(installed).chain(on_path).find(|file| file.is_file())
+}
+
+fn run(program: &Path, folder: &Path, words: &str) -> Child {
+    let mut command = Command::new(program);
+    command.args(words.split_whitespace()).current_dir(folder).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the S3 server starts")
+}
+
+/// Ports that were free a moment ago.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let bound: [Bound; N] = std::array::from_fn(|_| Bound::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+    bound.map(|socket| socket.local_addr().expect("it has an address").port())
+}
+
+/// Passes everything on, and counts requests with a signature in their URL.
+async fn open(listener: TcpListener, to: u16, signed: Arc<AtomicUsize>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let signed = signed.clone();
+        tokio::spawn(async move {
+            let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else { return };
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            let back = tokio::spawn(async move {
+                // Whichever side ends, ends both.
+                let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+            });
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+                let line = String::from_utf8_lossy(&buffer[..count.min(2048)]);
+                if line.starts_with("GET ") && line.contains("X-Amz-Signature=") {
+                    signed.fetch_add(1, Ordering::Relaxed);
+                }
+                if to_server.write_all(&buffer[..count]).await.is_err() {
+                    break;
+                }
+            }
+            drop(to_server);
+            let _ = back.await;
+        });
+    }
+}
