@@ -8,6 +8,7 @@ use crate::core::{self, Offload, Parts};
 use crate::directory::{Nodes, Told};
 use crate::handle::{Hub, RestDoor};
 use crate::join::{self, House};
+use crate::kv::{self, Kv};
 use crate::lane::OrderLane;
 use crate::metrics::Metrics;
 use crate::peers;
@@ -96,7 +97,7 @@ impl Node {
         let kept = Folder::open(folder.join(blobs::FOLDER)).map_err(NodeError::Blobs)?;
         hub.keep_blobs(kept);
         tasks.spawn(serve_blobs(hub.clone(), blob_links));
-        tasks.spawn(blobs::scrub(hub.clone(), stop.clone()));
+        tasks.spawn(blobs::scrub(hub.clone(), open_kv(folder), stop.clone()));
         tasks.spawn(peers::acquaint(hub.clone(), stop.clone()));
         let ca = RestCa::load(folder)?;
         let ca_pem = (!file.plain_rest).then(|| ca.certificate_pem().to_owned());
@@ -145,6 +146,17 @@ impl Node {
         }
         self.hub.log().shutdown().await;
         self.transport.close();
+    }
+}
+
+/// The node's KV; a node does without one if it must.
+fn open_kv(folder: &Path) -> Option<Arc<Kv>> {
+    match Kv::open(&folder.join(kv::FILE)) {
+        Ok(kv) => Some(Arc::new(kv)),
+        Err(error) => {
+            warn!(%error, "this node does without its index of blobs");
+            None
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `scrub.rs` repairs what a disk lost or flipped and removes what nobody's event names.
 
 mod folder;
+mod pass;
 mod peers;
 mod scrub;
 mod url;
