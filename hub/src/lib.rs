@@ -12,6 +12,7 @@ pub mod genesis;
 pub mod handle;
 pub mod init;
 pub mod join;
+pub mod kv;
 mod lane;
 pub mod metrics;
 pub mod node;

@@ -1,5 +1,6 @@
 //! What a node measures of itself: a registry per node, no globals.
 
+use forge_projections::aggregator::{VMEM_BYTES_MAX, VMemUse};
 use hdrhistogram::Histogram;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -51,8 +52,16 @@ pub struct Metrics {
     pub connections: Gauge,
     pub results: Counter,
     pub results_refused: Counter,
+    pub blobs_verified: Counter,
+    pub blobs_damaged: Counter,
+    /// Blobs in the KV's index.
+    pub kv_blobs: Gauge,
     pub ledger_sum: Gauge,
     pub applied_index: Gauge,
+    pub vmem_states: Gauge,
+    pub vmem_bytes: Gauge,
+    pub vmem_charged_bytes: Gauge,
+    pub vmem_charged_bytes_max: Gauge,
     pub commit: Latency,
     pub fsync: Latency,
     pub http: Latency,
@@ -77,6 +86,8 @@ impl Default for Metrics {
         let auth_failed = counter("auth_failures", "Requests without a valid key");
         let results = counter("results", "Results delivered by sessions of this node");
         let results_refused = counter("results_refused", "Results refused after delivery");
+        let blobs_verified = counter("blobs_verified", "Files of blobs read and found to be what their names say");
+        let blobs_damaged = counter("blobs_damaged", "Files of blobs that were not, and were removed");
         let mut gauge = |name: &str, help: &str| {
             let gauge: Gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -86,6 +97,13 @@ impl Default for Metrics {
         let connections = gauge("agent_connections", "Connections of agents, those being closed included");
         let ledger_sum = gauge("ledger_sum", "Sum over all accounts in micro-credits; must be 0");
         let applied_index = gauge("applied_index", "Position of the last folded event");
+        let kv_blobs = gauge("kv_blobs", "Blobs in this node's KV, as of the last pass over their files");
+        // VMem has a budget a project; projects are no labels here, `GET /v1/projects` shows each one's.
+        let vmem_states = gauge("vmem_mid_states", "Numeric mid-states of open jobs, one a stage");
+        let vmem_bytes = gauge("vmem_bytes", "Memory that the mid-states take on this node");
+        let vmem_charged_bytes = gauge("vmem_charged_bytes", "Bounds of the mid-states, as charged to their projects");
+        let vmem_charged_bytes_max = gauge("vmem_project_charged_bytes_max", "The most that one project is charged");
+        gauge("vmem_project_budget_bytes", "Budget of each project").set(VMEM_BYTES_MAX as i64);
         Metrics {
             registry,
             commands,
@@ -100,8 +118,15 @@ impl Default for Metrics {
             connections,
             results,
             results_refused,
+            blobs_verified,
+            blobs_damaged,
+            kv_blobs,
             ledger_sum,
             applied_index,
+            vmem_states,
+            vmem_bytes,
+            vmem_charged_bytes,
+            vmem_charged_bytes_max,
             commit: Latency::default(),
             fsync: Latency::default(),
             http: Latency::default(),
@@ -111,6 +136,19 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Takes over what a scrape measured.
+    pub fn set_vmem(&self, vmem: VMemUse) {
+        let gauges = [
+            (&self.vmem_states, vmem.mid_states),
+            (&self.vmem_bytes, vmem.used_bytes),
+            (&self.vmem_charged_bytes, vmem.charged_bytes),
+            (&self.vmem_charged_bytes_max, vmem.charged_bytes_max),
+        ];
+        for (gauge, value) in gauges {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
     /// OpenMetrics text.
     pub fn render(&self) -> String {
         let mut text = String::new();

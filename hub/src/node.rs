@@ -8,6 +8,7 @@ use crate::core::{self, Offload, Parts};
 use crate::directory::{Nodes, Told};
 use crate::handle::{Hub, RestDoor};
 use crate::join::{self, House};
+use crate::kv::{self, Kv};
 use crate::lane::OrderLane;
 use crate::metrics::Metrics;
 use crate::peers;
@@ -106,7 +107,7 @@ impl Node {
             hub.keep_blobs_in(bucket);
         }
         tasks.spawn(serve_blobs(hub.clone(), blob_links));
-        tasks.spawn(blobs::scrub(hub.clone(), stop.clone()));
+        tasks.spawn(blobs::scrub(hub.clone(), open_kv(folder), stop.clone()));
         tasks.spawn(peers::acquaint(hub.clone(), stop.clone()));
         let ca = RestCa::load(folder)?;
         let ca_pem = (!file.plain_rest).then(|| ca.certificate_pem().to_owned());
@@ -171,6 +172,17 @@ async fn open_bucket(settings: &BlobStore, node: NodeId) -> Result<Bucket, NodeE
         Err(error) => return Err(wrong(error)),
     }
     Ok(bucket)
+}
+
+/// The node's KV; a node does without one if it must.
+fn open_kv(folder: &Path) -> Option<Arc<Kv>> {
+    match Kv::open(&folder.join(kv::FILE)) {
+        Ok(kv) => Some(Arc::new(kv)),
+        Err(error) => {
+            warn!(%error, "this node does without its index of blobs");
+            None
+        }
+    }
 }
 
 /// Opens the links between nodes and the log, and starts what is ordered; for the lane's own thread.

@@ -51,6 +51,9 @@ pub struct Plan {
     pub last: bool,
 }
 
+/// A family's own words on a job: names and JSON values.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
+
 /// Why a plan, a check or a reduction has no outcome. It becomes the job's `error`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
@@ -172,9 +175,16 @@ pub trait Family: Sync + Send + Debug {
     /// [`Fault`]: the job fails with it.
     fn plan(&self, past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault>;
 
-    /// About how long a shard of this plan takes on one core. For estimates only, never for decisions. Units: nanoseconds.
+    /// About how long a shard of this plan takes on one core: its work units. Kept with the stage, so it is the same on every
+    /// machine and never panics; timing profiles and estimates read it, decisions do not. Units: nanoseconds.
     fn shard_cost_ns(&self, _spec: &[u8], _plan: &Plan) -> u64 {
         1_000_000
+    }
+
+    /// What the family knows of a job for people to see: a JSON object, from its spec and the plans of its stages so far,
+    /// as each replica has them. Never a decision's reason.
+    fn metadata(&self, _spec: &[u8], _plans: &[&[u8]]) -> Metadata {
+        Metadata::new()
     }
 
     /// What an agent is given for a shard: self-contained bytes for the executor of this kind and version.

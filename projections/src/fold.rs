@@ -63,7 +63,7 @@ impl World {
                     remembered_count: 0,
                     blob_bytes: 0,
                     blob_count: 0,
-                    mid_bytes: 0,
+                    vmem_bytes: 0,
                 };
                 let id = ProjectId::born_at(index);
                 self.projects.projects.insert(id, project);

@@ -564,7 +564,7 @@ fn a_lost_attempt_is_taken_up_behind_its_checkpoint() {
     hub.turn(vec![rest]).unwrap();
     let seal = hub.sealed(first, 1);
     hub.turn(vec![seal]).unwrap();
-    let mid = hub.leader.aggregator.mids.get(&(job, 0)).unwrap().encode();
+    let mid = hub.leader.aggregator.vmem.get(job, 0).unwrap().encode();
     assert_eq!(mid[..8], 16u64.to_le_bytes(), "each cell is folded once");
     hub.run_effect(job).unwrap();
     let ended = hub.leader.jobs.jobs.get(&job).unwrap();

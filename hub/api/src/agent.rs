@@ -4,9 +4,41 @@ use crate::text;
 use forge_event::*;
 use forge_projections::World;
 use forge_projections::accounting::Account;
-use forge_projections::agents::{Agent as Known, AgentState};
+use forge_projections::agents::{Agent as Known, AgentState, Pace, PaceOf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// How fast a class of agents does a family's work, as the log showed it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LearntRate {
+    #[schema(example = "monte_carlo")]
+    pub kind: String,
+    /// Of the family.
+    pub version: u16,
+    /// CPU class.
+    #[schema(example = "avx2")]
+    pub class: String,
+    /// Of one slot, waiting and transport included; a unit is a nanosecond of the family's cost model.
+    #[schema(example = 930000000)]
+    pub units_per_second: u64,
+    /// Assignments it was learnt from.
+    pub grants: u64,
+    /// The last `result.accepted` among them.
+    pub updated_index: u64,
+}
+
+impl LearntRate {
+    pub fn of(of: &PaceOf, pace: &Pace) -> LearntRate {
+        LearntRate {
+            kind: of.kind.clone(),
+            version: of.family_version,
+            class: of.cpu_class.clone(),
+            units_per_second: pace.units_per_second(),
+            grants: pace.grants,
+            updated_index: pace.updated.0,
+        }
+    }
+}
 
 /// An agent.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
@@ -40,10 +72,12 @@ pub struct Agent {
     /// Results in its chain, and how many of them it has sealed.
     pub position: u64,
     pub sealed: u64,
+    /// Timing profiles of its class, one a family.
+    pub rates: Vec<LearntRate>,
 }
 
 impl Agent {
-    pub fn of(id: AgentId, agent: &Known) -> Agent {
+    pub fn of(id: AgentId, agent: &Known, world: &World) -> Agent {
         let capabilities = &agent.capabilities;
         Agent {
             id: id.to_string(),
@@ -68,6 +102,7 @@ impl Agent {
             failed: agent.failed_count,
             position: agent.position,
             sealed: agent.sealed,
+            rates: world.paces_of(&capabilities.cpu_class).map(|(of, pace)| LearntRate::of(of, pace)).collect(),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::text;
 use forge_event::*;
-use forge_projections::World;
 use forge_projections::accounting::Account;
 use forge_projections::decide::matches;
 use forge_projections::jobs::{Job as Known, JobState};
+use forge_projections::{Families, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -91,6 +91,10 @@ pub struct Job {
     pub priority: u8,
     #[schema(value_type = Object)]
     pub labels: Map<String, Value>,
+    /// What its family knows of it, from the spec and the stages planned so far; only where one job is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, example = json!({"model": "european", "samples": 1000000, "shard_cells": 250000}))]
+    pub metadata: Option<Map<String, Value>>,
 }
 
 impl Job {
@@ -114,6 +118,7 @@ impl Job {
             updated_at: at.to_string(),
             priority: submitted.priority,
             labels: submitted.labels.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect(),
+            metadata: None,
         }
     }
 
@@ -133,6 +138,14 @@ impl Job {
             updated_at: job.updated_at.to_string(),
             ..birth
         }
+    }
+
+    /// The same, with what its family knows of it.
+    pub fn with_metadata(mut self, job: &Known, families: &dyn Families) -> Job {
+        let family = families.family(&job.submitted.kind, job.submitted.family_version);
+        let plans: Vec<&[u8]> = job.stages.iter().map(|stage| &*stage.plan_body).collect();
+        self.metadata = family.map(|family| family.metadata(&job.submitted.spec, &plans));
+        self
     }
 
     /// Strong validator: changes whenever the job does.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// An estimate by the families' cost model, in seconds.
+/// An estimate, in seconds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Seconds {
     pub p50: f64,
@@ -24,6 +24,9 @@ pub struct PlannedShards {
     pub count: u64,
     /// One shard on one slot.
     pub est_seconds: Seconds,
+    /// `learnt`: by the timing profiles of the classes that match; `model`: by the family's cost model alone.
+    #[schema(example = "learnt")]
+    pub est_basis: String,
 }
 
 /// Work that is done again to check it, as a share of the job's own.

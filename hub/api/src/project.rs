@@ -4,9 +4,28 @@ use crate::text;
 use forge_event::*;
 use forge_projections::World;
 use forge_projections::accounting::Account;
+use forge_projections::aggregator::VMEM_BYTES_MAX;
 use forge_projections::projects::{Key as KnownKey, Project as Known};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// The numeric mid-states of a project's open jobs, which every replica and every snapshot holds.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize, ToSchema)]
+pub struct VMem {
+    /// As the node that answers keeps them.
+    pub used_bytes: u64,
+    /// What the families said that they can grow to. Jobs that would pass the budget fail with
+    /// `mid-state-budget-exceeded`, or wait if `allow_wait` says so.
+    pub charged_bytes: u64,
+    pub budget_bytes: u64,
+}
+
+impl VMem {
+    /// Of a project with nothing in it.
+    pub fn empty() -> VMem {
+        VMem { budget_bytes: VMEM_BYTES_MAX, ..VMem::default() }
+    }
+}
 
 /// A project, the unit of isolation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
@@ -19,10 +38,12 @@ pub struct Project {
     pub weight: u16,
     pub available: String,
     pub escrow: String,
+    pub vmem: VMem,
 }
 
 impl Project {
-    pub fn of(id: ProjectId, project: &Known, world: &World) -> Project {
+    /// `used_bytes` is measured: [`World::vmem_used`].
+    pub fn of(id: ProjectId, project: &Known, world: &World, used_bytes: u64) -> Project {
         Project {
             id: id.to_string(),
             name: project.name.clone(),
@@ -30,6 +51,7 @@ impl Project {
             weight: project.weight,
             available: text::micro(world.accounting.balance(Account::ProjectAvailable(id))),
             escrow: text::credits(project.escrow),
+            vmem: VMem { used_bytes, charged_bytes: project.vmem_bytes, ..VMem::empty() },
         }
     }
 }

@@ -10,6 +10,7 @@ mod bucket;
 mod collect;
 mod folder;
 mod outgoing;
+mod pass;
 mod peers;
 mod scrub;
 mod shared;

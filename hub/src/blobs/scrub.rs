@@ -1,7 +1,9 @@
 //! Looks after the node's blobs: every recorded one is here and whole, nothing is kept that no event names.
 
+use super::pass::pass;
 use super::{BlobError, Folder, shared};
 use crate::handle::Hub;
+use crate::kv::Kv;
 use forge_event::Digest;
 use std::collections::BTreeSet;
 use std::io;
@@ -27,17 +29,18 @@ pub struct Round {
     pub removed: u64,
 }
 
-/// Runs until `stop`.
-pub async fn run(hub: Hub, stop: CancellationToken) {
+/// Runs until `stop`; `kv` keeps which files were verified.
+pub async fn run(hub: Hub, kv: Option<Arc<Kv>>, stop: CancellationToken) {
     let Ok(folder) = hub.blobs().cloned() else { return };
     for number in 0u64.. {
         tokio::select! { biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(FILL_AGAIN) => {}
         }
-        // The first scrub is the first round: a restart may follow a fault of the disk.
+        // The first round has a pass: a restart may follow a fault of the disk. One that was cut goes on.
         let whole = number % ROUNDS_A_SCRUB == 0;
-        match round(&hub, &folder, whole).await {
+        let pass = whole.then_some((&kv, &stop));
+        match round(&hub, &folder, pass).await {
             Ok(done) if done != Round::default() => {
                 info!(
                     fetched = done.fetched,
@@ -52,11 +55,16 @@ pub async fn run(hub: Hub, stop: CancellationToken) {
     }
 }
 
-/// One round: with `whole`, every file is hashed too.
-async fn round(hub: &Hub, folder: &Arc<Folder>, whole: bool) -> Result<Round, BlobError> {
+/// One round: with `pass`, files are hashed too.
+async fn round(
+    hub: &Hub,
+    folder: &Arc<Folder>,
+    pass: Option<(&Option<Arc<Kv>>, &CancellationToken)>,
+) -> Result<Round, BlobError> {
+    let whole = pass.is_some();
     let mut done = Round::default();
-    if whole {
-        done.damaged = drop_damaged(hub, folder).await?;
+    if let Some((kv, stop)) = pass {
+        done.damaged = drop_damaged(hub, folder, kv, stop).await?;
     }
     done.removed = drop_unnamed(hub, folder).await?;
     match hub.bucket() {
@@ -96,20 +104,25 @@ fn after(digest: Digest) -> Option<Digest> {
     None
 }
 
-async fn drop_damaged(hub: &Hub, folder: &Arc<Folder>) -> io::Result<u64> {
-    let (folder, now) = (folder.clone(), hub.clock().now());
+/// Goes on with the pass that is under way, or begins one.
+async fn drop_damaged(
+    hub: &Hub,
+    folder: &Arc<Folder>,
+    kv: &Option<Arc<Kv>>,
+    stop: &CancellationToken,
+) -> io::Result<u64> {
+    let (folder, kv, clock, stop) = (folder.clone(), kv.clone(), hub.clock().clone(), stop.clone());
     let work = move || {
-        let mut damaged = 0;
-        for (digest, _) in folder.list(now)? {
-            if folder.is_whole(&digest)? == Some(false) {
-                warn!(%digest, "a blob is not what its name says; it is fetched anew");
-                folder.remove(&digest)?;
-                damaged += 1;
-            }
-        }
-        Ok(damaged)
+        let passed = pass(&folder, kv.as_deref(), &clock, || stop.is_cancelled())?;
+        let indexed = kv.and_then(|kv| kv.blob_count().ok()).unwrap_or(0);
+        Ok::<_, io::Error>((passed, indexed))
     };
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    let (passed, indexed) = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+    let metrics = hub.metrics();
+    metrics.blobs_verified.inc_by(passed.verified);
+    metrics.blobs_damaged.inc_by(passed.damaged);
+    metrics.kv_blobs.set(i64::try_from(indexed).unwrap_or(i64::MAX));
+    Ok(passed.damaged)
 }
 
 async fn drop_unnamed(hub: &Hub, folder: &Arc<Folder>) -> io::Result<u64> {

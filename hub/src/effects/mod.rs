@@ -56,7 +56,7 @@ fn past<R>(
 ) -> Result<R, Failed> {
     let stages: Vec<(Stage, Option<Mid>)> = hub.read(|w| {
         let stages = w.jobs.jobs.get(&job).map_or(&[][..], |state| state.stages.as_slice());
-        let mid = |number: usize| w.aggregator.mids.get(&(job, number as u16)).cloned();
+        let mid = |number: usize| w.aggregator.vmem.get(job, number as u16).cloned();
         stages.iter().enumerate().map(|(number, stage)| (stage.clone(), mid(number))).collect()
     });
     let mut mids = Vec::new();

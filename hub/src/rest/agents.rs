@@ -36,7 +36,7 @@ pub async fn list(call: Call) -> Answered {
         let agents = agents.filter(|(_, a)| provider.is_none_or(|p| a.provider == p));
         let agents = agents.filter(|(_, a)| class.is_none_or(|c| a.capabilities.cpu_class == c));
         let agents = agents.filter(|(_, a)| region.is_none_or(|r| a.capabilities.region == r));
-        let agents = agents.map(|(id, a)| (id.0, Agent::of(*id, a)));
+        let agents = agents.map(|(id, a)| (id.0, Agent::of(*id, a, world)));
         let agents = agents.filter(|(_, a)| states.as_ref().is_none_or(|s| s.contains(&a.state.as_str())));
         let agents = agents.filter(|(_, a)| standings.as_ref().is_none_or(|s| s.contains(&a.standing.as_str())));
         Ok(cut.page(agents, world.head.events))
@@ -52,7 +52,7 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
     call.need(&READERS)?;
     let missing = || Problem::not_found(format!("agent {id}"));
     let number: AgentId = id.parse().map_err(|_| missing())?;
-    call.show(|world| world.agents.agents.get(&number).map(|a| Agent::of(number, a)).ok_or_else(missing)).await
+    call.show(|world| world.agents.agents.get(&number).map(|a| Agent::of(number, a, world)).ok_or_else(missing)).await
 }
 
 /// Gives a one-time token that enrols one agent.
@@ -112,7 +112,7 @@ pub async fn drain(call: Call, Path(id): Path<String>, body: Body) -> Answered {
         Some(true) => {}
         Some(false) => replayed = call.commit(&body, AgentDraining { agent, epoch }).await?.replayed,
     }
-    let read = call.rest.hub().read(|w| (w.head.events, w.agents.agents.get(&agent).map(|a| Agent::of(agent, a))));
+    let read = call.rest.hub().read(|w| (w.head.events, w.agents.agents.get(&agent).map(|a| Agent::of(agent, a, w))));
     let shown = read.1.ok_or_else(missing)?;
     let mut response = answer::at(answer::json(StatusCode::OK, &shown), EventIndex(read.0));
     if replayed {

@@ -48,7 +48,10 @@ pub async fn metrics(State(rest): State<Rest>) -> Answered {
     let mut text = rest.metrics();
     let end = text.trim_end().trim_end_matches("# EOF").len();
     text.truncate(end);
-    text.push_str(&rest.hub().metrics().render());
+    // Measured when asked for: it costs a look at every open job.
+    let hub = rest.hub();
+    hub.metrics().set_vmem(hub.read(|w| w.vmem_use()));
+    text.push_str(&hub.metrics().render());
     Ok(answer::bytes_as(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text))
 }
 

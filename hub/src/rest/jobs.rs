@@ -193,7 +193,9 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
         in_time = wait.until(&call, changed).await;
         call.still_allowed()?;
     }
-    let read = |w: &World| seen(w, &call, &id).map(|(n, j)| (w.head.events, Job::etag(n, j), explained(n, j, w)));
+    let families = call.rest.hub().families();
+    let shown = |n: JobId, j: &Known, w: &World| explained(n, j, w).with_metadata(j, families);
+    let read = |w: &World| seen(w, &call, &id).map(|(n, j)| (w.head.events, Job::etag(n, j), shown(n, j, w)));
     let (index, etag, job) = call.rest.hub().read(read)?;
     let body = || match wait {
         Some(_) => answer::json(StatusCode::OK, &with_meta(&job, in_time)),

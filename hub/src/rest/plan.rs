@@ -109,7 +109,9 @@ fn described(call: &Call, world: &World, submission: &Submission, plan: &FirstSt
     let family = family.ok_or_else(|| Problem::new(Code::Internal, "the family is gone"))?;
     let matching: Vec<_> = world.agents_for(&fact.requirements).collect();
     let slots = world.slots_for(&fact.requirements);
-    let shard_ns = family.shard_cost_ns(&fact.spec, plan);
+    let units = family.shard_cost_ns(&fact.spec, plan);
+    let learnt = world.learnt_ns(&fact.kind, fact.family_version, &fact.requirements, units);
+    let shard_ns = learnt.unwrap_or(units);
     let rate = world.cluster.prices().and_then(|p| p.prices.iter().find(|(k, _)| *k == fact.kind).map(|(_, r)| *r));
     let cost = rate.map_or(0, |rate| rate.of(u128::from(plan.shard_count)));
     let available = world.accounting.balance(Account::ProjectAvailable(fact.project));
@@ -128,7 +130,11 @@ fn described(call: &Call, world: &World, submission: &Submission, plan: &FirstSt
     Ok(Plan {
         digest: Digest::of(&plan.body).to_string(),
         kind: fact.kind.clone(),
-        shards: PlannedShards { count: plan.shard_count, est_seconds: seconds(shard_ns) },
+        shards: PlannedShards {
+            count: plan.shard_count,
+            est_seconds: seconds(shard_ns),
+            est_basis: if learnt.is_some() { "learnt" } else { "model" }.into(),
+        },
         // Policy 1 checks results for free and runs nothing twice.
         replication: Replication { floor: 0.0, expected_overhead: 0.0 },
         credits: PlannedCredits { low: text::credits(cost), high: text::credits(cost) },

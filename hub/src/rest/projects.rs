@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::Path;
 use forge_api::ledger::Transfer;
 use forge_api::problem::ProblemBody;
-use forge_api::project::Project;
+use forge_api::project::{Project, VMem};
 use forge_api::requests::{self, CreditsRequest, ProjectRequest};
 use forge_api::{Problem, page::Page};
 use forge_event::*;
@@ -37,6 +37,7 @@ pub async fn create(call: Call, body: Body) -> Answered {
         weight: fact.weight,
         available: Credits(0).to_string(),
         escrow: Credits(0).to_string(),
+        vmem: VMem::empty(),
     };
     Ok(call.created(&committed, Some(format!("/v1/projects/{id}")), &project))
 }
@@ -55,7 +56,9 @@ pub async fn list(call: Call) -> Answered {
         let projects = cut.walk(world.projects.projects.iter()).filter(|(id, _)| cut.is_behind(id.0));
         let projects = projects.filter(|(_, p)| name.is_none_or(|n| p.name == n));
         let projects = projects.filter(|(id, _)| all || call.own_project() == Some(**id));
-        Ok(cut.page(projects.map(|(id, p)| (id.0, Project::of(*id, p, world))), world.head.events))
+        let used = world.vmem_used();
+        let used = |id: &ProjectId| used.get(id).copied().unwrap_or(0);
+        Ok(cut.page(projects.map(|(id, p)| (id.0, Project::of(*id, p, world, used(id)))), world.head.events))
     })
     .await
 }
@@ -68,7 +71,8 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
     let number = seen(&call, &id)?;
     call.show(|world| {
         let project = world.projects.projects.get(&number);
-        project.map(|p| Project::of(number, p, world)).ok_or_else(|| Problem::not_found(format!("project {id}")))
+        let used = world.vmem_used().remove(&number).unwrap_or(0);
+        project.map(|p| Project::of(number, p, world, used)).ok_or_else(|| Problem::not_found(format!("project {id}")))
     })
     .await
 }

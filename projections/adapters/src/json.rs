@@ -2,6 +2,8 @@
 
 use alloc::string::String;
 use core::fmt::Write;
+use forge_projections::family::Metadata;
+use serde_json::Value;
 
 /// The only NaN that reaches a result; NaN signs and payloads differ between CPUs.
 pub const CANONICAL_NAN: u64 = 0x7ff8_0000_0000_0000;
@@ -41,6 +43,11 @@ pub fn float_object_or_null(out: &mut String, value: Option<f64>) {
 /// Formatted text at the end of `out`.
 pub fn write(out: &mut String, text: core::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a string does not fail");
+}
+
+/// An object of these fields.
+pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Metadata {
+    fields.into_iter().map(|(name, value)| (name.into(), value)).collect()
 }
 
 /// `[a,b,…]`, each item written by `item`.

@@ -180,6 +180,9 @@ impl Bench<'_> {
                 break;
             }
         }
+        let plans: Vec<&[u8]> = done.iter().map(|ran| ran.plan.body.as_slice()).collect();
+        let known: Vec<_> = (0..=plans.len()).map(|n| self.family.metadata(&checked.spec, &plans[..n])).collect();
+        assert!(known.iter().all(|known| !known.is_empty()), "a family knows something of a job at any stage");
         let document = past(&checked.spec, &done, |past| self.family.reduce(past, self.blobs)).map_err(fault)?;
         let again = past(&checked.spec, &done, |past| self.family.reduce(past, self.blobs)).map_err(fault)?;
         assert_eq!(document, again, "a reduction gives the same bytes again");

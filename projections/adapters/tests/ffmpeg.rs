@@ -6,7 +6,7 @@ use forge_adapters::ffmpeg::codec::Container;
 use forge_adapters::ffmpeg::film::{FORMAT, Film};
 use forge_adapters::ffmpeg::movie::layout;
 use forge_adapters::ffmpeg::pack::{self, Cell, PackHead, Sample};
-use forge_adapters::ffmpeg::work::{Blob, Stage};
+use forge_adapters::ffmpeg::work::{Blob, Seen, Stage};
 use forge_adapters::ffmpeg::{Ffmpeg, wire};
 use forge_adapters::laws::MemoryBlobs;
 use forge_event::Digest;
@@ -53,6 +53,22 @@ fn a_canonical_spec_is_its_own_canonical_form() {
         let again = Ffmpeg.check_spec(&serde_json::from_slice(&first.spec).expect("JSON"), None).expect("no fault");
         assert_eq!(first, again);
     }
+}
+
+#[test]
+fn what_the_probe_saw_is_shown_once_the_parts_are_planned() {
+    let film = Blob { digest: Digest::of(b"film"), bytes: 9 };
+    let (time_base, sounds) = ((1001, 30000), vec!["aac".into(), "pcm_s16le".into()]);
+    let seen = Seen { width: 640, height: 360, pix_fmt: "yuv420p".into(), time_base, duration: 90, sounds };
+    let parts = Stage::Parts { film, class: String::new(), tracks: vec![], cells: vec![48, 42], group: 1, seen };
+    let checked = Ffmpeg.check_spec(&spec(json!({})), None).expect("no fault").spec;
+    let (probe, parts) = (Stage::Probe.encode(), parts.encode());
+    assert_eq!(Value::from(Ffmpeg.metadata(&checked, &[&probe])), json!({"codec": "ffv1", "container": "mov"}));
+    let known = Value::from(Ffmpeg.metadata(&checked, &[&probe, &parts]));
+    let shown = |field: &str| known[field].clone();
+    assert_eq!((shown("frames"), shown("cells"), shown("picture")), (json!(90), json!(2), json!([640, 360])));
+    assert_eq!(shown("audio_streams"), json!(["aac", "pcm_s16le"]));
+    assert!((known["fps"].as_f64().expect("a number") - 29.97).abs() < 0.001, "{known}");
 }
 
 /// A film of pictures at these times, in cells whose pictures are coded in this order.

@@ -26,6 +26,10 @@ fn frozen_stages(spec: Value, blobs: &MemoryBlobs) -> String {
         let past = Past { spec: &spec, stages: &stages };
         if done.last().is_some_and(|(plan, _)| plan.last) {
             let document = family.reduce(&past, blobs).expect("a document");
+            let read: Value = serde_json::from_slice(&document).expect("a document is JSON");
+            let plans: Vec<&[u8]> = done.iter().map(|(plan, _)| plan.body.as_slice()).collect();
+            let known = family.metadata(&spec, &plans);
+            assert!(["op", "dtype", "shape"].iter().all(|field| known[*field] == read[field]), "{known:?} of {read}");
             lines.push(String::from_utf8(document).expect("a document is text"));
             return lines.join("\n") + "\n";
         }

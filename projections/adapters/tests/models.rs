@@ -199,6 +199,9 @@ fn a_resample_needs_a_host_and_the_plan_tells_what_a_shard_costs() {
     let hints = PlanHints { shard_cells: None, slots: 1 };
     let plan = family().plan(&Past::new(&spec), hints, &blobs).expect("the column is there");
     assert!((100_000_000..2_000_000_000).contains(&family().shard_cost_ns(&spec, &plan)));
+    let known = family().metadata(&spec, &[&plan.body]);
+    assert_eq!((&known["model"], &known["column_values"]), (&json!("bootstrap"), &json!(1000)));
+    assert!(known["shard_cells"].as_u64() > Some(0) && known["samples"].is_u64(), "{known:?}");
     assert_eq!(family().plan(&Past::new(&spec), hints, &NoBlobs).expect_err("no blob").code, "blob-missing");
     assert_eq!(kernel::run(&family().payload(&spec, &plan.body, 0)), None);
 }

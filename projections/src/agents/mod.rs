@@ -1,6 +1,9 @@
-//! Agents and their sessions.
+//! Agents, their sessions, and how fast they are.
 
 mod fold;
+mod pace;
+
+pub use pace::{Pace, PaceOf, Paces};
 
 use crate::cow::{CowMap, digest_of};
 use alloc::sync::Arc;
@@ -120,10 +123,12 @@ pub struct Agents {
     pub by_key: CowMap<[u8; 32], AgentId>,
     /// Live sessions by node.
     pub sessions: CowMap<(NodeId, AgentId), ()>,
+    /// Timing profiles, by family and class.
+    pub paces: Paces,
 }
 
 impl Agents {
     pub(crate) fn root(&mut self) -> Digest {
-        digest_of(&[self.agents.root(), self.by_key.root(), self.sessions.root()])
+        digest_of(&[self.agents.root(), self.by_key.root(), self.sessions.root(), self.paces.root()])
     }
 }

@@ -78,6 +78,7 @@ impl World {
         let project = self.touch(e.job, index);
         let (received, wait_base) = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Accepted);
         let was_full = self.agent(e.agent).room() == 0;
+        let mut finished = None;
         let work = self.scheduler.work.get_mut(&e.job).expect("only an open job's results are accepted");
         for shard in e.shards.iter() {
             assert!(work.done.insert(shard), "a shard is accepted once");
@@ -89,9 +90,15 @@ impl World {
         self.scheduler.leases.end(e.agent, (e.job, e.attempt), &e.shards, |grant, count| {
             ended += count;
             assigned_at = assigned_at.max(grant.assigned_at);
+            if grant.shards.is_empty() {
+                finished = Some((grant.assigned_at, grant.held));
+            }
         });
         assert!(ended == count, "only a live lease is accepted");
         self.forget_checkpoints(e.job, &e.shards);
+        if let Some(finished) = finished {
+            self.learn_pace(e, finished);
+        }
         self.count_ended(e.job, e.agent, count, received);
         let residence_ms = self.at.since(assigned_at).0;
         let agent = self.agent_mut(e.agent);
@@ -261,7 +268,7 @@ impl World {
         let number = job.stages.len() - 1;
         let stage = &job.stages[number];
         let family = families.family(&submitted.kind, submitted.family_version).expect("admitted under this family");
-        let mid = self.aggregator.mids.get_mut(&(id, number as u16)).expect("an open job has a mid-state");
+        let mid = self.aggregator.vmem.get_mut(id, number as u16).expect("an open job has a mid-state");
         let mid = mid.live_mut(|bytes| family.thaw(&submitted.spec, &stage.plan_body, bytes));
         mid.fold_many(&mut shards.map(|shard| stage.local(shard)), result);
     }

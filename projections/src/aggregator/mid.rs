@@ -1,4 +1,4 @@
-//! A job's mid-state as the state holds it: live while it is folded into, bytes in a snapshot.
+//! An entry of VMem: a job's mid-state as the state holds it: live while it is folded into, bytes in a snapshot.
 
 use crate::family::MidState;
 use alloc::boxed::Box;
@@ -28,6 +28,14 @@ impl Mid {
         match &self.0 {
             Inner::Live(state) => state.encode(),
             Inner::Frozen(bytes) => bytes.to_vec(),
+        }
+    }
+
+    /// Memory it takes here. Units: bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Inner::Live(state) => state.bytes(),
+            Inner::Frozen(bytes) => bytes.len(),
         }
     }
 

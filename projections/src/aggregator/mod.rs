@@ -1,13 +1,15 @@
-//! The pending window of accepted results, and the numeric mid-states they are folded into.
+//! The pending window of accepted results, and VMem: the numeric mid-states they are folded into.
 
 mod fold;
 mod mid;
+mod vmem;
 mod window;
 
 pub use mid::Mid;
+pub use vmem::{VMEM_BYTES_MAX, VMem, VMemUse};
 pub use window::{Window, Windows};
 
-use crate::cow::{CowMap, digest_of};
+use crate::cow::digest_of;
 use alloc::sync::Arc;
 use forge_event::*;
 use serde::{Deserialize, Serialize};
@@ -48,11 +50,11 @@ pub struct Aggregator {
     /// Everything received and not yet sealed.
     pub pending: Windows,
     /// Mid-states of the stages of open jobs.
-    pub mids: CowMap<(JobId, u16), Mid>,
+    pub vmem: VMem,
 }
 
 impl Aggregator {
     pub(crate) fn root(&mut self) -> Digest {
-        digest_of(&[self.pending.root(), self.mids.root()])
+        digest_of(&[self.pending.root(), self.vmem.root()])
     }
 }

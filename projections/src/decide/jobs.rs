@@ -2,12 +2,10 @@
 
 use super::Deciding;
 use crate::accounting::Account;
+use crate::aggregator::VMEM_BYTES_MAX;
 use crate::jobs::Failure;
 use crate::world::World;
 use forge_event::*;
-
-/// Bound of the mid-states of one project's open jobs: they are in every replica and every snapshot. Units: bytes.
-const MID_BYTES_MAX: u64 = 256 << 20;
 
 impl Deciding<'_> {
     /// Jobs whose result document came in this turn.
@@ -150,12 +148,12 @@ impl World {
         if let Some(max) = job.submitted.limits.max_credits.filter(|max| whole > *max) {
             return Err(refuse(alloc::format!("the plan may cost {whole} credits; limits.max_credits is {max}")));
         }
-        if project.mid_bytes + stage.mid_bytes > MID_BYTES_MAX {
+        if project.vmem_bytes + stage.mid_bytes > VMEM_BYTES_MAX {
             let detail = alloc::format!(
-                "the job may keep {} bytes between its results; open jobs of project {} may keep {}, the budget is {MID_BYTES_MAX}",
+                "the job may keep {} bytes between its results; open jobs of project {} may keep {}, the budget is {VMEM_BYTES_MAX}",
                 stage.mid_bytes,
                 job.project(),
-                project.mid_bytes
+                project.vmem_bytes
             );
             return Err(Failure { code: Failure::MID_BUDGET.into(), detail });
         }

@@ -69,6 +69,7 @@ impl World {
         let plan =
             Plan { shard_count: e.shards.count(), segments: e.segments, body: e.plan_body.clone(), last: e.last };
         let mid_bytes = family.mid_bytes_max(&submitted.spec, &plan);
+        let shard_cost_ns = family.shard_cost_ns(&submitted.spec, &plan);
         let mid = Mid::new(family.mid_state(&submitted.spec, &e.plan_body));
         let job = self.job_mut(e.job);
         job.running = None;
@@ -80,8 +81,9 @@ impl World {
             planned: index,
             last: e.last,
             mid_bytes,
+            shard_cost_ns,
         });
-        self.aggregator.mids.insert((e.job, e.stage), mid);
+        self.aggregator.vmem.insert(e.job, e.stage, mid);
         self.jobs.effects_due.remove(&e.job);
         self.jobs.waiting_for_credits.insert((project, e.job), ());
         // It may stand before those that were first so far.
@@ -126,7 +128,7 @@ impl World {
         let hold = job.hold.get_or_insert(first);
         hold.amount.0 += e.amount.0;
         if let Some(project) = self.projects.projects.get_mut(&project) {
-            project.mid_bytes += mid_bytes;
+            project.vmem_bytes += mid_bytes;
         }
         let mut meta = Meta::of(project).because(planned);
         meta.entries = self.post_of(event);
@@ -232,11 +234,9 @@ impl World {
         }
         self.jobs.effects_due.remove(&id);
         let waited = self.jobs.waiting_for_credits.remove(&(project, id)).is_some();
-        for stage in 0..stages {
-            self.aggregator.mids.remove(&(id, stage));
-        }
+        self.aggregator.vmem.drop_job(id, stages);
         if let Some(project) = self.projects.projects.get_mut(&project) {
-            project.mid_bytes -= mid_bytes;
+            project.vmem_bytes -= mid_bytes;
         }
         self.drop_blobs_of(id, project);
         self.drop_work(id);

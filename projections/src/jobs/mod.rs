@@ -48,8 +48,10 @@ pub struct Stage {
     pub planned: EventIndex,
     /// No stage follows.
     pub last: bool,
-    /// Bound of its mid-state. Units: bytes.
+    /// Bound of its mid-state, charged to the project's VMem. Units: bytes.
     pub mid_bytes: u64,
+    /// What the family's cost model says of one shard. Units: nanoseconds.
+    pub shard_cost_ns: u64,
 }
 
 impl Stage {

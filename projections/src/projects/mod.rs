@@ -33,8 +33,8 @@ pub struct Project {
     /// Of its recorded blobs. Units: bytes.
     pub blob_bytes: u64,
     pub blob_count: u64,
-    /// Bound of the mid-states of its open jobs. Units: bytes.
-    pub mid_bytes: u64,
+    /// Charged to its VMem: the bounds of the mid-states of its open jobs. Units: bytes.
+    pub vmem_bytes: u64,
 }
 
 #[derive(Clone, Serialize, Deserialize, Debug)]

@@ -240,7 +240,7 @@ impl<'a> Verifier<'a> {
         let submitted = &job.submitted;
         let family = self.families.family(&submitted.kind, submitted.family_version);
         let (Some(family), Some(stage)) = (family, job.stages.last()) else { return Ok(()) };
-        let mid = self.report.world.aggregator.mids.get(&(e.job, job.stages.len() as u16 - 1));
+        let mid = self.report.world.aggregator.vmem.get(e.job, job.stages.len() as u16 - 1);
         let live = mid.and_then(|mid| mid.to_live(|bytes| family.thaw(&submitted.spec, &stage.plan_body, bytes)));
         // A document of which parts lie in blobs does not follow from the log alone.
         let Some(document) = live.and_then(|mid| mid.finish()) else { return Ok(()) };

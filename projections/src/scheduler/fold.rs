@@ -101,6 +101,7 @@ impl World {
             job: e.job,
             attempt: e.attempt,
             role: e.role,
+            held: self.agent(e.agent).leases.saturating_add(e.shards.count() as u32),
             deadline_base: self.base_of(e.deadline),
             shards: e.shards.clone(),
         };

@@ -15,6 +15,8 @@ pub struct Grant {
     pub job: JobId,
     pub attempt: AttemptNumber,
     pub role: Role,
+    /// Leases its agent held right after it.
+    pub held: u32,
     /// Deadline, less the extensions before it.
     pub(crate) deadline_base: Timestamp,
     /// Those whose leases live.

@@ -69,6 +69,8 @@ impl Family for Fake {
         let shards = shards.ok_or_else(|| vec![fault()])?;
         let stages = spec.get("stages").and_then(serde_json::Value::as_u64).unwrap_or(1);
         let more = if stages > 1 { format!(",\"stages\":{stages}") } else { String::new() };
+        let mid = spec.get("mid_mib").and_then(serde_json::Value::as_u64);
+        let more = mid.map_or(more, |mib| format!(",\"mid_mib\":{mib}"));
         let input: Option<Digest> = spec.get("input").and_then(|text| text.as_str()?.parse().ok());
         let named = input.map_or(String::new(), |digest| format!(",\"input\":\"{digest}\""));
         let resumable = spec.get("resumable").is_some_and(|is| is == true);
@@ -88,6 +90,15 @@ impl Family for Fake {
             assert_eq!(stage.mid.encode()[..8], all, "all of an earlier stage is folded, once");
         }
         Ok(Plan { shard_count: shards.max(1), segments: 1, body: vec![7], last })
+    }
+
+    fn shard_cost_ns(&self, _: &[u8], _: &Plan) -> u64 {
+        1_000_000_000
+    }
+
+    fn mid_bytes_max(&self, spec: &[u8], _: &Plan) -> u64 {
+        let spec: serde_json::Value = serde_json::from_slice(spec).unwrap();
+        spec["mid_mib"].as_u64().map_or(40, |mib| mib << 20)
     }
 
     fn is_final(&self, code: &str) -> bool {

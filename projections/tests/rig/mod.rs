@@ -300,7 +300,7 @@ impl Hub {
     }
 
     fn mid(&self, job: JobId, stage: u16) -> Box<dyn MidState> {
-        let mid = self.leader.aggregator.mids.get(&(job, stage)).expect("an open job has a mid-state for each stage");
+        let mid = self.leader.aggregator.vmem.get(job, stage).expect("an open job has a mid-state for each stage");
         mid.to_live(|bytes| FAMILIES.thaw(&[], &[], bytes)).expect("it thaws")
     }
 

@@ -2,6 +2,8 @@
 
 use super::{Player, Words};
 use forge_event::*;
+use forge_projections::agents::{Pace, PaceOf};
+use forge_projections::aggregator::VMEM_BYTES_MAX;
 use forge_projections::export::Exported;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -130,6 +132,19 @@ impl Player {
                 }
             }
             "explain" => self.explain(words.word(2)),
+            "rates" => {
+                let rate = |(of, pace): (&PaceOf, &Pace)| {
+                    let (n, rate) = (pace.grants, pace.units_per_second());
+                    format!("{} on {}: {rate} units/s after {n} grants", of.kind, of.cpu_class)
+                };
+                world.agents.paces.iter().map(rate).collect::<Vec<_>>().join("\n")
+            }
+            "vmem" => {
+                let id = self.projects[words.word(2)];
+                let used = world.vmem_used().remove(&id).unwrap_or(0);
+                let charged = world.projects.projects.get(&id).expect("it was created").vmem_bytes;
+                format!("{}: {used} bytes in VMem, charged {charged} of {VMEM_BYTES_MAX}", words.word(2))
+            }
             "world" => {
                 let kib = self.world_bytes() / 1024 + 1;
                 format!("the state takes less than {} KiB", kib.next_power_of_two())

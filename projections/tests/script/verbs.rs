@@ -156,6 +156,9 @@ impl Player {
         if let Some(stages) = words.options.get("stages") {
             job.spec = format!("{{\"shards\":{},\"stages\":{stages}}}", words.number("shards", 1)).into_bytes();
         }
+        if let Some(mid) = words.options.get("mid_mib") {
+            job.spec = format!("{{\"shards\":{},\"mid_mib\":{mid}}}", words.number("shards", 1)).into_bytes();
+        }
         job.priority = words.number("priority", 5) as u8;
         job.allow_wait = words.flag("wait");
         job.limits.max_credits = words.options.get("max").map(|m| credits(m));

@@ -103,6 +103,8 @@ async fn health_and_documents_need_no_key() {
     let metrics = anyone.get("/metrics").await.is(200);
     let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
     assert!(text.contains("http_server_requests") && text.trim_end().ends_with("# EOF"), "{text}");
+    let vmem = ["forge_vmem_bytes 0", "forge_vmem_charged_bytes 0", "forge_vmem_project_budget_bytes 268435456"];
+    assert!(vmem.iter().chain(&["forge_kv_blobs 0"]).all(|line| text.contains(line)), "{text}");
     assert_eq!(anyone.get("/nothing/here").await.is(404).problem(), "not-found");
 }
 

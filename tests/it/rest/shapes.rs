@@ -32,6 +32,25 @@ async fn a_plan_says_what_it_costs_how_long_it_takes_and_who_cannot_help() {
     let gpu = plain.post("/v1/plans", gpu).await.is(200).json();
     let nameless = json!({"agent": null, "code": "gpu"});
     assert_eq!(gpu["rejected_agents"], json!([nameless, nameless]), "a client does not learn whose agents there are");
+    // What a job shows of itself, and what is learnt from it.
+    assert_eq!(plan["shards"]["est_basis"], "model");
+    let job = Job::submit(&client, null(8, 100_000)).await;
+    let keeps = |project: Value| project["vmem"]["charged_bytes"].as_u64().filter(|bytes| *bytes > 0).map(|_| project);
+    let project = format!("/v1/projects/{PROJECT}");
+    let project = until("it is charged", async || keeps(client.get(&project).await.is(200).json())).await;
+    assert!(project["vmem"]["used_bytes"].as_u64() <= project["vmem"]["charged_bytes"].as_u64(), "{project}");
+    assert_eq!(project["vmem"]["budget_bytes"], 256 << 20);
+    job.result(&client).await;
+    let shown = client.get(&format!("/v1/jobs/{}", job.id)).await.is(200).json();
+    assert_eq!(shown["metadata"], json!({"payload_bytes": 0, "shards": 8, "sleep_us": 100_000}));
+    let plan = client.post("/v1/plans", null(8, 500_000)).await.is(200).json();
+    assert_eq!(plan["shards"]["est_basis"], "learnt");
+    let p50 = plan["shards"]["est_seconds"]["p50"].as_f64();
+    assert!(p50 > Some(0.25) && p50 < Some(30.0), "{plan}");
+    let agent = client.get(&format!("/v1/agents/{}", agents[0])).await.is(200).json();
+    let rate = &agent["rates"][0];
+    assert_eq!((rate["kind"].as_str(), &rate["class"]), (Some("null"), &agent["class"]), "{agent}");
+    assert!(rate["units_per_second"].as_u64() > Some(0) && rate["grants"].as_u64() > Some(0), "{agent}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::client::{Ask, path};
 use crate::ids;
 use crate::output::{self, column, state, text, wide};
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[derive(Subcommand)]
 pub enum Verb {
@@ -43,7 +43,7 @@ pub enum Verb {
     },
 }
 
-const FIELDS: [output::Column; 14] = [
+const FIELDS: [output::Column; 15] = [
     column("ID", |a| text(&a["id"])),
     column("PROVIDER", |a| text(&a["provider"])),
     column("STATE", |a| state(&a["state"])),
@@ -58,7 +58,16 @@ const FIELDS: [output::Column; 14] = [
     wide("STANDING", |a| text(&a["standing"])),
     wide("SEALED", |a| text(&a["sealed"])),
     wide("SOFTWARE", |a| text(&a["software"])),
+    wide("RATES", rates),
 ];
+
+/// Work units a second of one slot, by family; 1.0 is the speed of the families' cost models.
+fn rates(agent: &Value) -> String {
+    let rates = agent["rates"].as_array().into_iter().flatten();
+    let shown =
+        rates.map(|r| format!("{} {:.2}", text(&r["kind"]), r["units_per_second"].as_f64().unwrap_or(0.0) / 1e9));
+    shown.collect::<Vec<_>>().join(", ")
+}
 
 pub async fn run(session: &Session, verb: Verb) -> Done {
     let (client, format) = (&session.client, session.global.output);

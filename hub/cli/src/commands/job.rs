@@ -129,7 +129,9 @@ async fn plan(session: &Session, request: Submit) -> Done {
     let fields = [
         column("plan", |p| text(&p["digest"])),
         column("shards", |p| {
-            format!("{} × ~{} s", text(&p["shards"]["count"]), text(&p["shards"]["est_seconds"]["p50"]))
+            let shards = &p["shards"];
+            let (count, seconds) = (text(&shards["count"]), text(&shards["est_seconds"]["p50"]));
+            format!("{count} × ~{seconds} s ({})", text(&shards["est_basis"]))
         }),
         column("credits", |p| format!("{} – {}", text(&p["credits"]["low"]), text(&p["credits"]["high"]))),
         column("finish", |p| match &p["eta"] {
@@ -168,7 +170,7 @@ pub async fn submit(session: &Session, request: Submit) -> Done {
     Ok(code)
 }
 
-const FIELDS: [output::Column; 13] = [
+const FIELDS: [output::Column; 14] = [
     column("job", |j| text(&j["id"])),
     column("name", |j| text(&j["name"])),
     column("kind", |j| text(&j["kind"])),
@@ -183,11 +185,18 @@ const FIELDS: [output::Column; 13] = [
         Value::Null => String::new(),
         error => format!("{}: {}", text(&error["code"]), text(&error["detail"])),
     }),
+    column("about", about),
     column("created", |j| text(&j["created_at"])),
     wide("project", |j| text(&j["project"])),
     wide("plan", |j| text(&j["plan_digest"])),
     wide("updated", |j| text(&j["updated_index"])),
 ];
+
+/// What the job's family knows of it.
+fn about(job: &Value) -> String {
+    let known = job["metadata"].as_object().into_iter().flatten();
+    known.map(|(name, value)| format!("{name} {}", text(value))).collect::<Vec<_>>().join(", ")
+}
 
 fn progress(job: &Value) -> String {
     let of = |name: &str| job["progress"][name].as_u64().unwrap_or(0);

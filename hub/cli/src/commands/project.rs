@@ -3,7 +3,7 @@
 use super::{Done, Session};
 use crate::client::Ask;
 use crate::ids;
-use crate::output::{self, column, text};
+use crate::output::{self, column, text, wide};
 use clap::Subcommand;
 use serde_json::json;
 
@@ -36,13 +36,15 @@ pub enum Verb {
     },
 }
 
-const FIELDS: [output::Column; 6] = [
+const FIELDS: [output::Column; 8] = [
     column("ID", |p| text(&p["id"])),
     column("NAME", |p| text(&p["name"])),
     column("AVAILABLE", |p| text(&p["available"])),
     column("ESCROW", |p| text(&p["escrow"])),
     column("QUOTA", |p| text(&p["quota"])),
     column("WEIGHT", |p| text(&p["weight"])),
+    column("VMEM", |p| format!("{} of {} bytes", text(&p["vmem"]["charged_bytes"]), text(&p["vmem"]["budget_bytes"]))),
+    wide("VMEM USED", |p| text(&p["vmem"]["used_bytes"])),
 ];
 
 pub async fn run(session: &Session, verb: Verb) -> Done {

@@ -109,6 +109,11 @@ impl Level {
         part.fits(index, length(work.range(work.row)), length(work.range(work.col)), self.dtype)
     }
 
+    /// Rows and columns of every tile but those at the edges.
+    pub fn tile_shape(&self) -> [u64; 2] {
+        [self.side; 2]
+    }
+
     /// About how long a tile takes. Units: nanoseconds.
     pub fn tile_cost_ns(&self) -> u64 {
         let products = self.side * self.side * (self.side * (self.col + 1) + 16);

@@ -183,6 +183,11 @@ impl Grid {
         part.fits(index, rows, cols.end - cols.start, self.dtype)
     }
 
+    /// Rows and columns of every tile but those at the edges.
+    pub fn tile_shape(&self) -> [u64; 2] {
+        [self.tile_rows, self.tile_cols]
+    }
+
     /// About how long a tile takes. Units: nanoseconds.
     pub fn tile_cost_ns(&self) -> u64 {
         let entries = self.run * self.tile_rows * self.tile_cols;

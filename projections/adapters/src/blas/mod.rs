@@ -29,7 +29,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use cholesky::Level;
 use forge_event::{Digest, ShardIndex};
-use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use forge_projections::family::{
+    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+};
 use grid::Grid;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -153,6 +155,20 @@ impl Family for Blas {
             Stage::Product(grid) => grid.tile_cost_ns(),
             Stage::Factor(level) => level.tile_cost_ns(),
         }
+    }
+
+    fn metadata(&self, spec: &[u8], plans: &[&[u8]]) -> Metadata {
+        let spec = Spec::reread(spec);
+        let mut known = json::object([("op", spec.op.word().into()), ("dtype", spec::dtype_word(spec.dtype).into())]);
+        let (shape, inner, tile) = match plans.last().map(|plan| Stage::decode(plan)) {
+            None => return known,
+            Some(Stage::Product(grid)) => {
+                (spec.op.shape(grid.products, grid.rows, grid.cols), grid.inner, grid.tile_shape())
+            }
+            Some(Stage::Factor(level)) => (spec.op.shape(1, level.order, level.order), level.order, level.tile_shape()),
+        };
+        known.extend(json::object([("shape", shape.into()), ("inner", inner.into()), ("tile", tile.to_vec().into())]));
+        known
     }
 
     fn is_final(&self, code: &str) -> bool {

@@ -27,10 +27,13 @@ mod years;
 
 use crate::faults::Faults;
 use crate::gathered::Gathered;
+use crate::json;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use forge_event::{Digest, ShardIndex};
-use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use forge_projections::family::{
+    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+};
 use serde_json::Value;
 use spec::Spec;
 use work::{PART_BYTES_MAX, Part, Stage};
@@ -74,6 +77,29 @@ impl Family for CatModel {
 
     fn shard_cost_ns(&self, _spec: &[u8], plan: &Plan) -> u64 {
         plan::stage(&plan.body).shard_ns()
+    }
+
+    fn metadata(&self, spec: &[u8], plans: &[&[u8]]) -> Metadata {
+        let spec = Spec::reread(spec);
+        let mut known =
+            json::object([("wind", spec.wind.name().into()), ("cells_a_track", spec.cells_a_track().into())]);
+        for stage in plans.iter().map(|plan| plan::stage(plan)) {
+            known.extend(match stage {
+                Stage::Events(stage) => json::object([
+                    ("tracks", stage.grid.tracks.into()),
+                    ("points", stage.point_count.into()),
+                    ("total_value", stage.total_value.into()),
+                    ("cells", stage.cut.cells.into()),
+                    ("shard_cells", stage.cut.cells_a_shard.into()),
+                ]),
+                Stage::Years(stage) => json::object([
+                    ("events", stage.event_count.into()),
+                    ("years_simulated", stage.cut.cells.into()),
+                    ("shard_years", stage.cut.cells_a_shard.into()),
+                ]),
+            });
+        }
+        known
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {

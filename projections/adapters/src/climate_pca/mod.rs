@@ -19,12 +19,15 @@ pub mod verify;
 
 use crate::faults::Faults;
 use crate::gathered::Gathered;
+use crate::json;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use forge_event::limits::INLINE_BYTES_MAX;
 use forge_event::{Digest, ShardIndex};
-use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use forge_projections::family::{
+    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+};
 use inputs::Inputs;
 use serde_json::Value;
 use spec::Spec;
@@ -77,6 +80,17 @@ impl Family for ClimatePca {
 
     fn shard_cost_ns(&self, _spec: &[u8], plan: &Plan) -> u64 {
         plan::shard_cost_ns(&Body::decode(&plan.body))
+    }
+
+    fn metadata(&self, spec: &[u8], plans: &[&[u8]]) -> Metadata {
+        let spec = Spec::reread(spec);
+        let mut known = json::object([("members", spec.members.len().into()), ("modes", spec.modes.into())]);
+        if let Some(Body { table, stage, .. }) = plans.last().map(|plan| Body::decode(plan)) {
+            known.extend(json::object([("samples", table.samples().into()), ("points", table.points().into())]));
+            known.insert("stage".into(), stage.name().into());
+            known.extend(stage.route().map(|route| ("route".into(), route.into())));
+        }
+        known
     }
 
     fn is_final(&self, code: &str) -> bool {

@@ -35,6 +35,28 @@ pub enum Stage {
     Project { field: Digest, basis: Basis, order: u64, modes: u64, pairs: Digest, block: u64, reconstruct: bool },
 }
 
+impl Stage {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Stage::Mean { .. } => "mean",
+            Stage::Gram { .. } => "gram",
+            Stage::Eigen { .. } => "eigen",
+            Stage::Project { .. } => "project",
+        }
+    }
+
+    /// `dual` if the matrix is one of samples, `primal` if it is one of points; `None` before that is known.
+    pub fn route(&self) -> Option<&'static str> {
+        match self {
+            Stage::Mean { .. } => None,
+            Stage::Gram { basis, .. } | Stage::Eigen { basis, .. } | Stage::Project { basis, .. } => match basis {
+                Basis::Samples => Some("dual"),
+                Basis::Points => Some("primal"),
+            },
+        }
+    }
+}
+
 /// The body of a plan.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Body {

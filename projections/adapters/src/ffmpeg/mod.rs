@@ -17,10 +17,13 @@ pub mod work;
 
 use crate::faults::Faults;
 use crate::gathered::Gathered;
+use crate::json;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use forge_event::{Digest, ShardIndex};
-use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use forge_projections::family::{
+    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+};
 use serde_json::Value;
 use spec::Spec;
 use work::Stage;
@@ -85,6 +88,27 @@ impl Family for Ffmpeg {
             Stage::Parts { cells, group, .. } => plan::parts_cost_ns(&cells, group),
             _ => 5_000_000_000,
         }
+    }
+
+    fn metadata(&self, spec: &[u8], plans: &[&[u8]]) -> Metadata {
+        let spec = Spec::reread(spec);
+        let mut known =
+            json::object([("codec", spec.video.codec.word().into()), ("container", spec.container.word().into())]);
+        for stage in plans.iter().map(|plan| Stage::of(plan)) {
+            let Stage::Parts { cells, group, class, seen, .. } = stage else { continue };
+            known.extend(json::object([
+                ("frames", cells.iter().map(|frames| u64::from(*frames)).sum::<u64>().into()),
+                ("fps", seen.fps(cells.iter().map(|frames| u64::from(*frames)).sum()).into()),
+                ("seconds", seen.seconds().into()),
+                ("picture", Value::from(alloc::vec![seen.width, seen.height])),
+                ("pix_fmt", seen.pix_fmt.into()),
+                ("audio_streams", seen.sounds.into()),
+                ("cells", cells.len().into()),
+                ("shard_cells", group.into()),
+                ("agent_class", class.into()),
+            ]));
+        }
+        known
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {

@@ -6,7 +6,7 @@ use super::film::{FILM_BYTES_MAX, Film};
 use super::pack::{self, PackHead};
 use super::spec::Spec;
 use super::wire;
-use super::work::{Blob, Expected, FORMAT, Heard, Packed, Probed, Stage, Task, Track, Work};
+use super::work::{Blob, Expected, FORMAT, Heard, Packed, Probed, Seen, Stage, Task, Track, Work};
 use crate::gathered::Gathered;
 use crate::json;
 use alloc::format;
@@ -85,7 +85,8 @@ fn plan_parts(spec: &Spec, probe: &DoneStage<'_>, hints: PlanHints, blobs: &dyn 
     let frame_cost = u64::from(film.width) * u64::from(film.height) * spec.video.codec.pixel_cost_ns();
     let group = cut::group(&cells, frame_cost, hints.shard_cells, hints.slots);
     let shards = tracks.len() as u64 + (cells.len() as u64).div_ceil(u64::from(group));
-    Ok((Stage::Parts { film: probed.film, class: film.agent_class, tracks, cells, group }, shards))
+    let seen = Seen::of(&film);
+    Ok((Stage::Parts { film: probed.film, class: film.agent_class, tracks, cells, group, seen }, shards))
 }
 
 fn plan_mux(parts: &DoneStage<'_>, blobs: &dyn Blobs) -> Result<Stage, Fault> {
@@ -152,7 +153,7 @@ pub fn work(spec: &Spec, stage: Stage, shard: ShardIndex) -> Work {
     let (input, container) = (spec.input, spec.container);
     let (class, task) = match stage {
         Stage::Probe => (String::new(), Task::Probe { input, bound: spec.is_bound() }),
-        Stage::Parts { film, class, tracks, cells, group } => {
+        Stage::Parts { film, class, tracks, cells, group, .. } => {
             let task = match tracks.get(shard as usize) {
                 Some(track) => Task::Audio { input, track: *track, container },
                 None => {

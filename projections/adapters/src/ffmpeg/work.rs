@@ -1,6 +1,7 @@
 //! The stages of a job: what their plans say, what agents are given, what they answer.
 
 use super::codec::{Audio, Container, Video};
+use super::film::{Film, Sound};
 use super::wire;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -51,13 +52,53 @@ pub struct Expected {
     pub audio: Vec<(Option<u64>, Option<[u8; 16]>)>,
 }
 
+const SOUNDS_SEEN_MAX: usize = 32;
+const CODEC_SEEN_MAX: usize = 32;
+
+/// What the probe saw of the source, in short: for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    pub width: u32,
+    pub height: u32,
+    pub pix_fmt: String,
+    /// Seconds of a tick: numerator, denominator.
+    pub time_base: (u32, u32),
+    /// Units: ticks.
+    pub duration: u64,
+    /// Codecs of the first [`SOUNDS_SEEN_MAX`] audio tracks; words of an agent, cut to [`CODEC_SEEN_MAX`] characters.
+    pub sounds: Vec<String>,
+}
+
+impl Seen {
+    pub fn of(film: &Film) -> Seen {
+        let named = |sound: &Sound| sound.codec.chars().take(CODEC_SEEN_MAX).collect();
+        Seen {
+            width: film.width,
+            height: film.height,
+            pix_fmt: film.pix_fmt.clone(),
+            time_base: film.time_base,
+            duration: film.duration(),
+            sounds: film.sounds.iter().take(SOUNDS_SEEN_MAX).map(named).collect(),
+        }
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.duration as f64 * f64::from(self.time_base.0) / f64::from(self.time_base.1)
+    }
+
+    /// Pictures a second, on average.
+    pub fn fps(&self, frames: u64) -> f64 {
+        frames as f64 / self.seconds()
+    }
+}
+
 /// A stage's plan.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Stage {
     /// One shard: looks at the whole source.
     Probe,
     /// A shard for each track, then one for each `group` of cells.
-    Parts { film: Blob, class: String, tracks: Vec<Track>, cells: Vec<u32>, group: u32 },
+    Parts { film: Blob, class: String, tracks: Vec<Track>, cells: Vec<u32>, group: u32, seen: Seen },
     /// One shard: puts the parts together.
     Mux { film: Blob, class: String, packs: Vec<Blob>, sounds: Vec<Heard> },
     /// One shard: decodes the output.

@@ -28,11 +28,14 @@ pub mod verify;
 pub mod work;
 
 use crate::faults::Faults;
+use crate::json;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 use forge_event::{Digest, ShardIndex};
-use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use forge_projections::family::{
+    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+};
 use plan::Grouping;
 use serde_json::Value;
 use spec::Spec;
@@ -88,6 +91,20 @@ impl Family for MonteCarlo {
         let spec = Spec::reread(spec);
         let Grouping { cells, values, .. } = grouping(&plan.body);
         plan::cell_cost_ns(&spec.model, spec.antithetic, values).saturating_mul(cells)
+    }
+
+    fn metadata(&self, spec: &[u8], plans: &[&[u8]]) -> Metadata {
+        let spec = Spec::reread(spec);
+        let mut known = json::object([
+            ("model", params::name(&spec.model).into()),
+            ("samples", spec.samples.into()),
+            ("antithetic", spec.antithetic.into()),
+        ]);
+        if let Some(Grouping { cells, values, .. }) = plans.first().map(|plan| grouping(plan)) {
+            known.insert("shard_cells".into(), cells.into());
+            known.extend((values > 0).then(|| ("column_values".into(), values.into())));
+        }
+        known
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {

@@ -6,12 +6,15 @@
 mod mid;
 
 use crate::faults::{Faults, Fields};
+use crate::json;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use forge_event::ShardIndex;
 use forge_event::limits::{INLINE_BYTES_MAX, JOB_SHARDS_MAX};
-use forge_projections::family::{Blobs, CheckedSpec, Family, Fault, MidState, Past, Plan, PlanHints, SpecFault};
+use forge_projections::family::{
+    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+};
 use serde_json::Value;
 
 /// Longest sleep of one shard. Units: microseconds.
@@ -115,6 +118,15 @@ impl Family for Null {
         // What a shard costs that does nothing: its way to the agent and back.
         const WAY_NS: u64 = 100_000;
         WAY_NS + u64::from(payload_of(&plan.body).sleep_us) * 1000
+    }
+
+    fn metadata(&self, spec: &[u8], _plans: &[&[u8]]) -> Metadata {
+        let Spec { shards, payload } = Spec::reread(spec);
+        json::object([
+            ("shards", shards.into()),
+            ("sleep_us", payload.sleep_us.into()),
+            ("payload_bytes", payload.payload_bytes.into()),
+        ])
     }
 
     fn payload(&self, _spec: &[u8], plan: &[u8], _shard: ShardIndex) -> Vec<u8> {

@@ -17,6 +17,9 @@ fn a_wrong_row_is_flagged_by_its_bit() {
     let spec = family.check_spec(&job.spec, None).expect("a sound spec").spec;
     let plan = family.plan(&Past::new(&spec), PlanHints { shard_cells: Some(5), slots: 1 }, &job.blobs);
     let plan = plan.expect("a plan").body;
+    let known = family.metadata(&spec, &[&plan]);
+    let cells = known["tracks"].as_u64().map(|tracks| tracks * 4);
+    assert_eq!((known["cells"].as_u64(), known["shard_cells"].as_u64()), (cells, Some(5)), "{known:?}");
     let Some(Stage::Events(stage)) = decode(&plan) else { panic!("the first stage is the event loss table") };
     let result = kernel::run(&family.payload(&spec, &plan, 0), &mut Agent::new(&job.blobs));
     let part: Part = decode(&result.expect("an honest agent")).expect("a result");

@@ -66,6 +66,11 @@ fn a_part_that_is_off_in_its_last_bits_is_flagged_in_every_stage() {
         let spec = job(&blobs, samples, points);
         let stages = stages(&blobs, &spec, 6);
         assert_eq!(stages.len(), 4);
+        let plans: Vec<&[u8]> = stages.iter().map(|(plan, _)| plan.body.as_slice()).collect();
+        let known = |done: usize| Value::from(ClimatePca.metadata(&spec, &plans[..done]));
+        let read = json!({"members": 1, "modes": 2, "samples": samples, "points": points, "stage": "mean"});
+        assert_eq!(known(1), read, "the route is not known before the mask is");
+        assert_eq!(known(4)["route"], if samples == 9 { "dual" } else { "primal" });
         for (i, (plan, results)) in stages.iter().enumerate() {
             for (shard, result) in results.iter().enumerate() {
                 let check = |result: &[u8]| {
