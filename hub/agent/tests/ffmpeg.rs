@@ -267,6 +267,8 @@ fn an_input_that_is_no_whole_film_is_refused_by_name() {
     std::fs::write(lab.path("list"), "file small.ts\nfile large.ts\n").expect("a file");
     lab.ffmpeg("-f concat -i list -c copy both.ts");
     assert_eq!(refused(&lab.read("both.ts")), "resolution-changes");
+    lab.ffmpeg("-i film.mp4 -c copy -bsf:v setts=pts=floor(PTS/1024)*1024:dts=floor(PTS/1024)*1024 twice.mkv");
+    assert_eq!(refused(&lab.read("twice.mkv")), "times-not-ascending");
 }
 
 #[test]
