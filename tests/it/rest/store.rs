@@ -33,17 +33,25 @@ async fn blobs_lie_in_an_object_store() {
     a_signed_url_is_the_stores_own(&store, &one, &short).await;
     agents_read_from_the_store(&mut house, &store).await;
 
-    // What is in no cache; what one has is read there.
+    let matrix = npy(20, 20, |i, j| (i * j) as f64);
+    try_put(&one, &matrix).await.is(201);
+    let name = Digest::of(&matrix).to_string();
+    let square = json!({"kind": "blas", "spec": {"op": "gemm", "dtype": "f64", "A": name, "B": name}});
     store.kill().await;
+    // What is in no cache; what one has is read there.
     let unread = two.get(&path_of(&long)).await;
     assert_eq!(unread.is(503).problem(), "blob-store-unavailable");
     let late = bytes(70_000, 9);
     assert_eq!(try_put(&one, &late).await.is(503).problem(), "blob-store-unavailable");
     assert_eq!(one.get(&path_of(&late)).await.status, 404);
+    let refused = two.post_once("/v1/jobs", "square", square.clone()).await;
+    assert_eq!(refused.is(503).problem(), "blob-store-unavailable");
     store.resume().await;
     assert!(two.get(&path_of(&long)).await.is(200).bytes == long);
     try_put(&one, &late).await.is(201);
     assert!(two.get(&path_of(&late)).await.is(200).bytes == late);
+    let job = Job { id: two.post_once("/v1/jobs", "square", square).await.is(201).text("id") };
+    job.result(&two).await;
 
     let folders = ["n1", &second].map(|node| house.folder_of(node).to_owned());
     let wrong = a_node_that_cannot_use_its_store_says_why(&mut house, &store, &second).await;
