@@ -167,7 +167,7 @@ async fn a_signed_url_is_the_stores_own(store: &S3, client: &Client, blob: &[u8]
 /// A product of matrices of small integers, which doubles hold exactly.
 async fn agents_read_from_the_store(house: &mut House, store: &S3) {
     let client = house.client();
-    house.agents(2, 1).await;
+    house.agents(1, 2).await;
     let size = 96;
     let (left, right) = (
         |i: usize, j: usize| ((i * 31 + j * 17) % 101) as f64 - 50.0,
@@ -186,8 +186,8 @@ async fn agents_read_from_the_store(house: &mut House, store: &S3) {
     let digest = document["C"]["digest"].as_str().expect("it names its matrix");
     assert_eq!(digest, Digest::of(&product).to_string());
     assert!(client.get(&format!("/v1/blobs/{digest}")).await.is(200).bytes == product);
-    // Two agents, two matrices.
-    assert!((2..=4).contains(&(store.signed() - before)), "agents came to the store themselves");
+    // Two matrices; two slots may have asked for the same at the same time.
+    assert!((2..=4).contains(&(store.signed() - before)), "the agent came to the store itself");
 }
 
 /// Gives everything that was said.
@@ -210,8 +210,6 @@ async fn a_node_that_cannot_use_its_store_says_why(house: &mut House, store: &S3
         assert!(told.contains(why), "{told}");
         said += &told;
     }
-    std::fs::write(&settings, good).expect("they can be written");
-    house.restart(node).await;
     said
 }
 
