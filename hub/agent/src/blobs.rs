@@ -272,3 +272,64 @@ impl ShardBlobs {
         self.blobs.put(&self.access, bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::net::{SocketAddr, TcpListener};
+
+    /// Answers every request with what `answer` makes of its head.
+    fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                // Whoever asked may be gone.
+                let _ = (&stream).write_all(answer(&head.join("\n")).as_bytes());
+            }
+        });
+        address
+    }
+
+    fn body(bytes: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{bytes}", bytes.len())
+    }
+
+    /// A hub that has `bytes` and sends whoever takes a redirect to `elsewhere`.
+    fn hub(bytes: &'static str, elsewhere: SocketAddr) -> SocketAddr {
+        serve(move |head| {
+            let redirect = "HTTP/1.1 307 Temporary Redirect\r\ncontent-length: 0\r\nconnection: close\r\n";
+            let takes = head.contains("forge-direct: 1");
+            if takes { format!("{redirect}location: http://{elsewhere}/it?X-Amz=secret\r\n\r\n") } else { body(bytes) }
+        })
+    }
+
+    #[test]
+    fn the_hub_gives_what_the_object_store_does_not_and_nobody_gives_other_bytes() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let folder = tempfile::tempdir().expect("a folder");
+        let blobs = Blobs::new(folder.path().into(), runtime.handle().clone());
+        let client = blobs.client(None).expect("a client");
+        let (good, path) = (Digest::of(b"bytes"), folder.path().join("blob"));
+        let fetch = |hub: SocketAddr| {
+            let url = format!("http://{hub}/v1/blobs/{good}?sig=secret");
+            let fetched = runtime.block_on(blobs.fetch(&client, &url, &good, &path));
+            fetched.map(|()| fs::read(&path).expect("it was named"))
+        };
+        let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that nobody serves");
+        let store = serve(|head| if head.contains("forge-direct") { "not for stores".into() } else { body("bytes") });
+        let refuses = serve(|_| "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into());
+        let lies = serve(|_| body("bites"));
+        assert_eq!(fetch(hub("bites", store)), Ok(b"bytes".to_vec()), "the store alone is asked");
+        for store in [closed, refuses, lies] {
+            assert_eq!(fetch(hub("bytes", store)), Ok(b"bytes".to_vec()));
+        }
+        fs::remove_file(&path).expect("it is there");
+        let why = fetch(hub("bites", closed)).expect_err("nobody has it");
+        assert!(why.contains("other bytes") && !why.contains("secret"), "{why}");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is kept of it");
+    }
+}

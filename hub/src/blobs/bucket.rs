@@ -30,8 +30,9 @@ const PART_BYTES: usize = 8 << 20;
 /// Parts of one blob under way at once, and blobs being sent at once.
 const PARTS_AT_ONCE: usize = 4;
 const SENDING_MAX: usize = 8;
-/// A request without a body is answered within this time, a part taken within that.
-pub(super) const STEP: Duration = Duration::from_secs(15);
+/// A request without a body is answered within this time, which is less than what REST gives its own; a part is taken
+/// within that.
+pub(super) const STEP: Duration = Duration::from_secs(8);
 const PART_WAIT: Duration = Duration::from_secs(120);
 /// A blob is sent within this time. S3 dates it by the begin of that, and what is an hour old may be removed unless an event
 /// names it by then.
@@ -40,7 +41,7 @@ const SEND_WAIT: Duration = Duration::from_secs(1800);
 const SILENCE: Duration = Duration::from_secs(30);
 /// A store that does not take connections, or fails, is asked so often, within this time.
 const TRIES: usize = 3;
-const TRYING: Duration = Duration::from_secs(10);
+const TRYING: Duration = Duration::from_secs(5);
 /// Times that a blob is put because it may have been removed in the same moment.
 const PUTS_MAX: usize = 3;
 

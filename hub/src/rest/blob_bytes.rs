@@ -286,10 +286,11 @@ pub async fn get(access: Access, Path(digest): Path<String>) -> Answered {
     if range.is_some_and(|range| !within(range)) {
         return Err(Problem::new(Code::BadSignature, "the URL is for another range").into());
     }
-    if range.is_none() && access.takes_redirect() {
-        if let Some(elsewhere) = direct(&access.hub, &digest).await {
-            return Ok(elsewhere);
-        }
+    if range.is_none()
+        && access.takes_redirect()
+        && let Some(elsewhere) = direct(&access.hub, &digest).await
+    {
+        return Ok(elsewhere);
     }
     let body = if access.method == Method::HEAD {
         access.hub.has_blob(digest).await.map_err(refused)?;

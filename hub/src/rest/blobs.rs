@@ -57,13 +57,13 @@ pub async fn sign(call: Call, body: Body) -> Answered {
         .into());
     }
     let expires = hub.clock().now().after(ttl);
-    if operation == Operation::Get && range.is_none() {
-        if let Some(url) = direct(hub, &digest, Duration::from_millis(ttl.0)).await {
-            let expires_at = expires.to_string();
-            let headers = serde_json::Map::new();
-            let signed = Signed { url, method: "GET".into(), headers, expires_at, exists: true };
-            return Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &signed), EventIndex(index))));
-        }
+    if operation == Operation::Get
+        && range.is_none()
+        && let Some(url) = direct(hub, &digest, Duration::from_millis(ttl.0)).await
+    {
+        let (expires_at, headers) = (expires.to_string(), serde_json::Map::new());
+        let signed = Signed { url, method: "GET".into(), headers, expires_at, exists: true };
+        return Ok(fresh.mark(answer::at(answer::json(StatusCode::OK, &signed), EventIndex(index))));
     }
     let (key, node) = (Some(call.key), hub.node());
     let grant = Grant { operation, project, bytes, range, key, job: None, expires, node };
