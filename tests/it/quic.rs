@@ -1,13 +1,16 @@
 //! The agents' door: enrolment, pinned keys, and what becomes of leases when someone dies.
 
 use forge_agent::{AgentConfig, AgentHandle, AgentKey, Context, ExecError, Executor, Registry, Stopped, Stored};
+use forge_benches::lossy::Lossy;
 use forge_protocol::Token;
 use forge_protocol::message::Secret;
 use forge_tests::*;
 use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_token_makes_one_agent() {
@@ -170,4 +173,32 @@ async fn agents_of_a_lost_node_resume_their_leases_elsewhere_and_nothing_is_comp
     assert_eq!((log.assigned, log.lost), (SHARDS, 0), "every lease was resumed");
     assert_eq!(runs.load(Ordering::Relaxed), SHARDS, "no shard was computed twice");
     agents.iter().for_each(AgentHandle::stop);
+}
+
+#[tokio::test]
+async fn results_over_a_path_that_loses_datagrams_all_arrive_and_no_lease_is_lost() {
+    const SHARDS: u64 = 150;
+    let mut house = House::found().await;
+    let provider = house.provider().await;
+    let token = house.agent_token(&provider).await;
+    let (_, _, place) = house.enrol(&token).await;
+    // The agent knows its hub at the path's address.
+    let mut stored = Stored::load(Path::new(&place)).expect("enrolment left a folder");
+    let door = stored.hubs[0].address.parse().expect("an address");
+    let path = Lossy::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), door, 11, Duration::ZERO).await.expect("a path");
+    stored.hubs[0].address = path.address().to_string();
+    stored.save(Path::new(&place)).expect("saved");
+    let agent = forge_agent::Agent::start(AgentConfig::new(&place)).await.expect("it starts");
+    agent.ready().await.expect("its session is up");
+    path.lose(0.02);
+    let client = house.client();
+    let spec = json!({"shards": SHARDS, "sleep_us": 0, "payload_bytes": 8000});
+    let job = Job::submit(&client, json!({"kind": "null", "spec": spec})).await;
+    job.result(&client).await;
+    let log = assignments(&client, &job).await;
+    assert_eq!((log.assigned, log.lost), (SHARDS, 0), "every result came in the first attempt");
+    let counts = path.counts();
+    assert!(counts.dropped > 0 && counts.overflown == 0, "{counts:?}");
+    path.lose(0.0);
+    assert_eq!(agent.drain().await, Stopped::Drained);
 }

@@ -7,6 +7,7 @@ mod agent;
 pub mod blobs;
 pub mod capabilities;
 mod config;
+mod congestion;
 mod enrol;
 pub mod executor;
 pub mod executors;

@@ -1,5 +1,6 @@
 //! TLS 1.3 towards hubs: own self-signed certificate, the hub's public key pinned.
 
+use crate::congestion::TolerantConfig;
 use crate::identity::AgentKey;
 use forge_protocol::limits::{ATTEMPT_STREAMS_MAX, IDLE_TIMEOUT_MS, KEEP_ALIVE_MS};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -83,6 +84,7 @@ fn transport() -> quinn::TransportConfig {
         .receive_window(quinn::VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(u64::from(CONNECTION_WINDOW_BYTES))
         .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(TolerantConfig::default()))
         .keep_alive_interval(Some(Duration::from_millis(KEEP_ALIVE_MS)))
         .max_idle_timeout(Some(idle.into()));
     transport

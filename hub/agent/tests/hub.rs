@@ -119,3 +119,32 @@ async fn a_key_that_was_never_enrolled_gets_no_session() {
     assert_eq!(agent.ended().await, Stopped::Unknown);
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_stalls_half_way_delays_no_other_result_and_no_other_agent() {
+    const SHARDS: u64 = 40;
+    let mut rig = Rig::start().await;
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let mut one = rig.by_hand(folders[0].path()).await;
+    let mut other = rig.by_hand(folders[1].path()).await;
+    let job = rig.submit("null", json!({"shards": SHARDS, "payload_bytes": 20_000})).await;
+    let stalled =
+        [(&mut one.stalled).await.expect("half a result"), (&mut other.stalled).await.expect("half a result")];
+    rig.until("all other results", |w| w.jobs.jobs.get(&job).is_some_and(|j| j.accepted_count == SHARDS - 2)).await;
+    // Each is held by its agent still, on its stream.
+    let live: Vec<LeaseId> = rig.hub.read(|w| {
+        let grants = [one.agent, other.agent].into_iter().flat_map(|agent| w.scheduler.leases.of(agent).iter());
+        grants.flat_map(|grant| grant.leases().collect::<Vec<_>>()).collect()
+    });
+    assert_eq!(live, stalled);
+    assert!(one.is_connected() && other.is_connected());
+    for release in [one.release, other.release] {
+        release.send(()).expect("it waits");
+    }
+    rig.succeeded(job).await;
+    let harm = |e: &Event| {
+        matches!(e, Event::ResultRefused(_) | Event::LeaseExpired(_) | Event::LeaseRevoked(_) | Event::AgentLost(_))
+    };
+    assert_eq!(rig.count(harm), 0);
+    rig.stop().await;
+}

@@ -6,7 +6,7 @@ use forge_event::*;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::message::Secret;
 use forge_protocol::*;
-use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
@@ -69,6 +69,10 @@ struct FakeHub {
 
 impl FakeHub {
     fn start(seed: u8) -> FakeHub {
+        FakeHub::start_with(seed, TransportConfig::default())
+    }
+
+    fn start_with(seed: u8, transport: TransportConfig) -> FakeHub {
         let key = SigningKey::from_bytes(&[seed; 32]);
         let prefix: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
         let der = PrivatePkcs8KeyDer::from([&prefix[..], &[seed; 32]].concat());
@@ -83,7 +87,8 @@ impl FakeHub {
             .expect("a pair");
         tls.alpn_protocols = vec![ALPN_AGENT.to_vec(), ALPN_ENROL.to_vec()];
         let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).expect("a QUIC suite");
-        let config = ServerConfig::with_crypto(Arc::new(crypto));
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
         let endpoint = Endpoint::server(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a socket");
         let address = endpoint.local_addr().expect("bound").to_string();
         FakeHub { endpoint, address: HubAddress { address, public_key: key.verifying_key().to_bytes() } }
@@ -215,7 +220,11 @@ fn assign(kind: &str, shard: ShardIndex, payload: Vec<u8>) -> Assign {
 }
 
 fn null(shard: ShardIndex) -> Assign {
-    assign("null", shard, forge_adapters::null::Payload { sleep_us: 0, payload_bytes: 0 }.encode().to_vec())
+    null_of(shard, 0)
+}
+
+fn null_of(shard: ShardIndex, payload_bytes: u32) -> Assign {
+    assign("null", shard, forge_adapters::null::Payload { sleep_us: 0, payload_bytes }.encode().to_vec())
 }
 
 async fn result_of(recv: &mut RecvStream, assembler: &mut Assembler) -> (Digest, Vec<u8>) {
@@ -338,6 +347,38 @@ async fn a_lease_resumes_in_the_next_session_without_being_computed_again() {
     assert_eq!(starts.load(Ordering::SeqCst), 2);
     agent.stop();
     assert_eq!(agent.ended().await, Stopped::Stopped);
+}
+
+#[tokio::test]
+async fn a_result_that_the_hub_reads_half_holds_up_no_other() {
+    // A fraction of a result: most of what the hub does not read stays with the agent.
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window((8 * 1024_u32).into());
+    let hub = FakeHub::start_with(9, transport);
+    let folder = tempfile::tempdir().expect("a folder");
+    hub.enrol(folder.path()).await;
+    let agent = Fleet::new().start(AgentConfig::new(folder.path())).await.expect("started");
+    let mut log = Log::default();
+    let mut session = Session::accept(&hub).await;
+    session.welcome(&log, vec![]).await;
+    let (mut stalled_send, mut stalled) = session.open(null_of(0, 20_000)).await;
+    let mut half = Assembler::new();
+    half.push(&stalled.read_chunk(4096, true).await.expect("readable").expect("not over").bytes);
+    let mut streams = vec![];
+    for shard in 1..40 {
+        streams.push((shard, session.open(null_of(shard, 20_000)).await));
+    }
+    // From the last to the first: none waits for its turn either.
+    for (shard, (send, recv)) in streams.iter_mut().rev() {
+        let (digest, _) = result_of(recv, &mut Assembler::new()).await;
+        acknowledge(send, log.record(lease(*shard), digest)).await;
+    }
+    let (digest, bytes) = result_of(&mut stalled, &mut half).await;
+    assert_eq!(bytes.len(), 20_000);
+    acknowledge(&mut stalled_send, log.record(lease(0), digest)).await;
+    session.sealed(&mut log, key_of(folder.path())).await;
+    agent.stop();
+    agent.ended().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A hub core over a log in memory, with its agents' door on loopback.
 
+mod hand;
+
 use forge_agent::Fleet;
 use forge_event::*;
 use forge_hub::core::{self, Offload, Parts};
