@@ -249,6 +249,9 @@ impl House {
 
     /// The log's archive format, whole.
     pub async fn export(&self, client: &Client) -> Vec<u8> {
-        client.get("/v1/log/export?format=forge").await.is(200).bytes.to_vec()
+        let index = client.get("/v1/jobs").await.is(200).index().to_string();
+        let path = "/v1/log/export?format=forge";
+        let answer = client.send(reqwest::Method::GET, path, &[("forge-min-index", &*index)], None).await;
+        answer.is(200).bytes.to_vec()
     }
 }

@@ -271,3 +271,28 @@ async fn submit_until_answered(clients: Vec<Client>, at: usize) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn agents_that_died_with_their_leader_are_missed() {
+    let mut house = House::of_three().await;
+    let leader = house.leader().await;
+    let mut there = Vec::new();
+    // Which node an agent goes to is chance.
+    while there.is_empty() {
+        house.agents(1, 1).await;
+        let agents = house.client().get("/v1/agents").await.is(200).json();
+        let on_leader = agents["data"].as_array().expect("a list").iter().filter(|agent| agent["node"] == *leader);
+        there.extend(on_leader.filter_map(|agent| agent["id"].as_str().map(str::to_owned)));
+    }
+    house.kill(&leader).await;
+    for agent in there {
+        house.kill_agent(&agent).await;
+    }
+    house.leader().await;
+    let client = house.client();
+    until("the new leader misses the node", async || {
+        let events = client.get("/v1/events?type=node.lost").await.is(200).json();
+        events["data"].as_array().is_some_and(|found| !found.is_empty()).then_some(())
+    })
+    .await;
+}
