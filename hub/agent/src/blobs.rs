@@ -155,7 +155,7 @@ impl Blobs {
         Err(Stop::failed("blob-unreachable", format!("keeping {} bytes: {why}", bytes.len())))
     }
 
-    /// Removes what was read longest ago until `bytes` more fit.
+    /// Removes what was fetched longest ago until `bytes` more fit; what another shard fetches just now stays.
     fn make_room(&self, bytes: u64) {
         let Ok(files) = fs::read_dir(&self.folder) else { return };
         let mut known: Vec<(SystemTime, u64, PathBuf)> = files
@@ -167,7 +167,8 @@ impl Blobs {
             .collect();
         known.sort();
         let mut total: u64 = known.iter().map(|(_, length, _)| length).sum();
-        for (_, length, path) in known {
+        let whole = |path: &PathBuf| path.extension().is_none_or(|extension| extension != "part");
+        for (_, length, path) in known.into_iter().filter(|(.., path)| whole(path)) {
             if total + bytes <= CACHE_BYTES_MAX {
                 return;
             }
