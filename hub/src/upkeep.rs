@@ -7,7 +7,6 @@ use forge_log::{Log, Status};
 use forge_projections::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -24,7 +23,6 @@ const SNAPSHOT_ENTRIES: u64 = 50_000;
 pub async fn run(hub: Hub, stop: CancellationToken) {
     // What a restart folds again is not counted again.
     let mut counted = hub.read(|w| w.head);
-    let mut leads_since: Option<(Term, Instant)> = None;
     loop {
         tokio::select! { biased;
             () = stop.cancelled() => return,
@@ -36,10 +34,7 @@ pub async fn run(hub: Hub, stop: CancellationToken) {
         snapshot_and_purge(&hub, &status).await;
         if hub.is_leader() {
             settle_members(&hub, &status).await;
-            let term = status.role.term;
-            let since = leads_since.filter(|(known, _)| *known == term).map_or_else(Instant::now, |(_, since)| since);
-            leads_since = Some((term, since));
-            tell_lost_nodes(&hub, &status, since).await;
+            tell_lost_nodes(&hub, &status).await;
         }
     }
 }
@@ -92,11 +87,10 @@ async fn settle_members(hub: &Hub, status: &Status) {
     }
 }
 
-/// Starts the grace of sessions on nodes that are not heard any more, or were not since this one leads.
-async fn tell_lost_nodes(hub: &Hub, status: &Status, leads_since: Instant) {
-    let leads_ms = leads_since.elapsed().as_millis() as u64;
+/// Starts the grace of sessions on nodes that are not heard any more, or never were since this one leads.
+async fn tell_lost_nodes(hub: &Hub, status: &Status) {
     let silent = |m: &&forge_log::role::PeerStatus| {
-        m.node != hub.node() && m.heard_ms.unwrap_or(leads_ms).min(leads_ms) > NODE_LOST_MS
+        m.node != hub.node() && m.silent_ms(&status.role).is_some_and(|ms| ms > NODE_LOST_MS)
     };
     for member in status.members.iter().filter(silent) {
         let node = member.node;

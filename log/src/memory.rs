@@ -18,6 +18,7 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// What the next append meets instead of success.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +53,7 @@ const NODE: NodeId = NodeId(1);
 
 impl MemoryLog {
     pub fn new(machine: Arc<dyn Machine>) -> Arc<MemoryLog> {
-        let state = RoleState::Leader { last_index_at_election: 0 };
+        let state = RoleState::Leader { last_index_at_election: 0, since: Instant::now() };
         Arc::new(MemoryLog {
             machine,
             role: watch::Sender::new(Role { term: 1, leader: Some(NODE), state }),

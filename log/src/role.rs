@@ -1,6 +1,7 @@
 //! What a node is in its cluster, and what it knows of the others.
 
 use forge_event::{NodeId, Term};
+use tokio::time::Instant;
 
 /// A node's part in the present term.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,7 @@ pub enum RoleState {
     /// This node leads. The sequencer may rebuild its head once applied ≥ `last_index_at_election`.
     Leader {
         last_index_at_election: u64,
+        since: Instant,
     },
     Follower,
     Learner,
@@ -29,7 +31,15 @@ impl Role {
     /// The last Raft index at election if this node leads.
     pub fn leads(&self) -> Option<u64> {
         match self.state {
-            RoleState::Leader { last_index_at_election } => Some(last_index_at_election),
+            RoleState::Leader { last_index_at_election, .. } => Some(last_index_at_election),
+            _ => None,
+        }
+    }
+
+    /// For how long this node leads, if it does. Units: milliseconds.
+    pub fn leads_ms(&self) -> Option<u64> {
+        match self.state {
+            RoleState::Leader { since, .. } => Some(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
             _ => None,
         }
     }
@@ -65,6 +75,14 @@ pub struct PeerStatus {
     pub matched: Option<u64>,
     /// How many entries it is behind the leader's last; known to the leader only.
     pub lag: Option<u64>,
-    /// Milliseconds since its last answer to a heartbeat; known to the leader only.
+    /// Milliseconds since its last answer to a heartbeat of this leader; known to the leader only.
     pub heard_ms: Option<u64>,
+}
+
+impl PeerStatus {
+    /// For how long a leader of this role has not heard it: from the beginning, if it never answered. `None` where this node
+    /// does not lead. Units: milliseconds.
+    pub fn silent_ms(&self, role: &Role) -> Option<u64> {
+        role.leads_ms().map(|leads_ms| self.heard_ms.unwrap_or(leads_ms))
+    }
 }

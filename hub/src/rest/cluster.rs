@@ -78,10 +78,10 @@ fn member(hub: &Hub, own: &Card, id: NodeId, node: &Node, status: &Status) -> Me
     let here = status.node == id;
     // Only the leader hears from everybody; the others know whom the leader reported lost.
     let heard = peer.and_then(|p| p.heard_ms);
+    let silent = peer.and_then(|p| p.silent_ms(&status.role));
     let state = match heard {
         _ if here => "ok",
-        _ if node.lost.is_some() => "lost",
-        Some(ms) if ms > HEARD_MS_MAX => "lost",
+        _ if node.lost.is_some() || silent.is_some_and(|ms| ms > HEARD_MS_MAX) => "lost",
         Some(_) if peer.and_then(|p| p.lag).is_some_and(|lag| lag > LAG_MAX) => "lagging",
         None if leader == Some(status.node) => "unknown",
         Some(_) | None => "ok",
@@ -95,7 +95,7 @@ fn member(hub: &Hub, own: &Card, id: NodeId, node: &Node, status: &Status) -> Me
         state: state.into(),
         last_log: if here { status.last_log } else { peer.and_then(|p| p.matched) },
         lag: peer.and_then(|p| p.lag),
-        heard_ms: peer.and_then(|p| p.heard_ms),
+        heard_ms: heard,
         rtt_ms: seen.as_ref().map(|seen| seen.rtt.as_micros() as f64 / 1000.0),
         disk_free: card.and_then(|card| card.disk_free_bytes),
         version: card.map(|card| card.version.clone()),
