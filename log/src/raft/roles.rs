@@ -52,10 +52,9 @@ fn next_role(role: &Role, metrics: &RaftMetrics<Types>) -> Role {
         ServerState::Leader => match role.state {
             RoleState::Leader { .. } if role.term == term => role.state,
             // Nothing is proposed in a term before its leader is published here: this is at least the last index at election.
-            _ => RoleState::Leader {
-                last_index_at_election: metrics.last_log_index.unwrap_or(0),
-                since: Instant::now(),
-            },
+            _ => {
+                RoleState::Leader { last_index_at_election: metrics.last_log_index.unwrap_or(0), since: Instant::now() }
+            }
         },
         ServerState::Follower => RoleState::Follower,
         ServerState::Learner => RoleState::Learner,
