@@ -271,7 +271,7 @@ impl World {
 
     fn inline_fits(&self, inline: Option<&[u8]>, digest: &Digest, bytes: u64) -> Admitted {
         let Some(inline) = inline else {
-            let detail = "a result past 64 KiB needs the blob service, which this version does not have";
+            let detail = "a result travels in the log; what is longer lies in blobs that it names";
             return Err(invalid("", "too-large-inline", detail));
         };
         ensure(inline.len() <= INLINE_BYTES_MAX, || {

@@ -243,6 +243,7 @@ impl World {
             }
             let mut shards = group.iter().map(|(lease, _)| lease.shard);
             self.fold_results(lease.job, &mut shards, inline.as_deref().unwrap_or_default(), families);
+            self.end_begun(lease.job, group.iter().map(|(lease, _)| lease.shard));
             let job = self.job_mut(lease.job);
             job.closed_count += group.len() as u64;
             if job.is_complete() {

@@ -211,12 +211,15 @@ impl<'a> Verifier<'a> {
         for run in &e.results {
             for shard in shards.by_ref().take(run.count as usize) {
                 let Some(bytes) = &run.inline else { continue };
-                let bits = match self.report.world.resumes_from(e.job, shard) {
-                    0 => family.check_result(&submitted.spec, &stage.plan_body, stage.local(shard), bytes),
-                    // Its lease is over: what its attempt was given is not known any more, and nothing depends on it.
-                    _ if !self.report.world.holds(e.agent, e.job, shard, e.attempt) => continue,
-                    _ => self.report.world.check_rest(e.job, shard, bytes, self.families).unwrap_or(0),
-                };
+                let (spec, plan, local) = (&submitted.spec, &stage.plan_body, stage.local(shard));
+                // Only a later attempt can have been given the rest of a shard. Once its lease is over it is not known
+                // any more what it was given, and nothing depends on it.
+                let later = e.attempt > 1 && family.cells(spec, plan, local).is_some();
+                if later && !self.report.world.holds(e.agent, e.job, shard, e.attempt) {
+                    continue;
+                }
+                let rest = later.then(|| self.report.world.check_rest(e.job, shard, bytes, self.families)).flatten();
+                let bits = rest.unwrap_or_else(|| family.check_result(spec, plan, local, bytes));
                 // Where the free checks pass, further bits come from checks that read blobs, which an export does not hold.
                 if bits == 0 && !submitted.inputs.is_empty() && e.checks.bits != 0 {
                     continue;

@@ -10,6 +10,7 @@ use crate::rejection::Rejection;
 use crate::world::{Meta, World};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use forge_event::limits::CHECKPOINT_STEPS_MAX;
 use forge_event::*;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct Begun {
 }
 
 /// A job's shards that are done in part. Most jobs have none.
+///
+/// Invariant: each has a checkpoint of a live attempt, or a part that is folded; one whose rest is folded too is forgotten.
 #[derive(Clone, Serialize, Deserialize, Debug, Default)]
 pub struct HalfDone {
     shards: CowMap<ShardIndex, Begun>,
@@ -64,20 +67,35 @@ impl HalfDone {
         self.shards.insert(shard, Begun { from, checkpoint: Some(checkpoint) });
     }
 
+    /// All, by shard.
+    pub fn iter(&self) -> impl Iterator<Item = (ShardIndex, &Begun)> {
+        self.shards.iter().map(|(shard, begun)| (*shard, begun))
+    }
+
     /// Takes a shard's checkpoint out, if there is one; what is folded stays known.
     fn forget(&mut self, shard: ShardIndex) -> Option<Checkpoint> {
         // Most have none: looking first leaves the map's chunks shared.
-        self.shards.get(&shard)?.checkpoint.as_ref()?;
-        let kept = self.shards.get_mut(&shard).and_then(|begun| begun.checkpoint.take())?;
+        let from = self.shards.get(&shard).filter(|begun| begun.checkpoint.is_some())?.from;
+        let kept = match from {
+            0 => self.shards.remove(&shard)?.checkpoint?,
+            _ => self.shards.get_mut(&shard)?.checkpoint.take()?,
+        };
         self.bytes -= kept.inline.len() as u64;
         Some(kept)
     }
 
     /// Counts a shard's checkpoint as done; gives it.
     fn resume(&mut self, shard: ShardIndex) -> Option<Checkpoint> {
+        let from = self.get(shard)?.from;
         let kept = self.forget(shard)?;
-        self.shards.get_mut(&shard)?.from += kept.cells;
+        self.shards.insert(shard, Begun { from: from + kept.cells, checkpoint: None });
         Some(kept)
+    }
+
+    /// The rest of a shard is folded.
+    fn end(&mut self, shard: ShardIndex) {
+        self.forget(shard);
+        self.shards.remove(&shard);
     }
 }
 
@@ -86,7 +104,21 @@ struct Whole<'w> {
     job: &'w Job,
     stage: &'w Stage,
     family: &'w dyn Family,
+    /// Within its stage.
+    local: ShardIndex,
     cells: u64,
+}
+
+impl Whole<'_> {
+    /// A plan whose shard 0 is these cells of the shard.
+    fn part(&self, cells: Range<u64>) -> Vec<u8> {
+        self.family.part(&self.job.submitted.spec, &self.stage.plan_body, self.local, cells)
+    }
+
+    /// The checks of a result of a plan that [`Whole::part`] made.
+    fn check(&self, part: &[u8], result: &[u8]) -> u32 {
+        self.family.check_result(&self.job.submitted.spec, part, 0, result)
+    }
 }
 
 impl World {
@@ -106,8 +138,9 @@ impl World {
         let submitted = &job.submitted;
         let family = families.family(&submitted.kind, submitted.family_version)?;
         let stage = job.stage_of(shard)?;
-        let cells = family.cells(&submitted.spec, &stage.plan_body, stage.local(shard))?;
-        Some(Whole { job, stage, family, cells })
+        let local = stage.local(shard);
+        let cells = family.cells(&submitted.spec, &stage.plan_body, local)?;
+        Some(Whole { job, stage, family, local, cells })
     }
 
     /// Whether an attempt is leased to this agent.
@@ -118,8 +151,8 @@ impl World {
     /// A plan whose shard 0 is what is left of a resumed shard; `None`: nothing of it is done, or its job is over.
     pub fn rest_of(&self, job: JobId, shard: ShardIndex, families: &dyn Families) -> Option<Vec<u8>> {
         let from = Some(self.resumes_from(job, shard)).filter(|from| *from > 0)?;
-        let Whole { job, stage, family, cells } = self.whole(job, shard, families)?;
-        Some(family.part(&job.submitted.spec, &stage.plan_body, stage.local(shard), from..cells))
+        let whole = self.whole(job, shard, families)?;
+        Some(whole.part(from..whole.cells))
     }
 
     /// The checks of a result of what is left of a resumed shard.
@@ -130,10 +163,9 @@ impl World {
         result: &[u8],
         families: &dyn Families,
     ) -> Option<u32> {
-        let plan = self.rest_of(job, shard, families)?;
-        let submitted = &self.jobs.jobs.get(&job)?.submitted;
-        let family = families.family(&submitted.kind, submitted.family_version)?;
-        Some(family.check_result(&submitted.spec, &plan, 0, result))
+        let from = Some(self.resumes_from(job, shard)).filter(|from| *from > 0)?;
+        let whole = self.whole(job, shard, families)?;
+        Some(whole.check(&whole.part(from..whole.cells), result))
     }
 
     /// The checks of a checkpoint: those of a result of these cells. `None`: the shard cannot have one of them.
@@ -147,13 +179,11 @@ impl World {
         let whole = self.whole(lease.job, lease.shard, families)?;
         let from = self.resumes_from(lease.job, lease.shard);
         let to = from.checked_add(cells).filter(|to| cells > 0 && *to < whole.cells)?;
-        let Whole { job, stage, family, .. } = whole;
-        let spec = &job.submitted.spec;
-        let plan = family.part(spec, &stage.plan_body, stage.local(lease.shard), from..to);
-        let bits = family.check_result(spec, &plan, 0, inline);
+        let plan = whole.part(from..to);
+        let bits = whole.check(&plan, inline);
         // What lies in blobs cannot be checked here, and goes when its attempt does.
-        let named = bits == 0 && !family.result_blobs(spec, &plan, inline).is_empty();
-        (!named).then_some(Checks { version: family.version(), bits })
+        let named = bits == 0 && !whole.family.result_blobs(&whole.job.submitted.spec, &plan, inline).is_empty();
+        (!named).then_some(Checks { version: whole.family.version(), bits })
     }
 
     pub(crate) fn admit_checkpoint(&self, e: &CheckpointReceived, families: &dyn Families) -> Result<(), Rejection> {
@@ -172,7 +202,7 @@ impl World {
         if e.cells < before.saturating_add(step) || e.cells >= whole.cells - from {
             return Err(not_now("it is too close to the one before, or not before the shard's end"));
         }
-        if e.checks.bits != 0 || Digest::of(&e.inline) != e.digest {
+        if e.checks.bits != 0 {
             return Err(not_now("it did not pass its checks"));
         }
         let kept = self.scheduler.work.get(&e.job).map_or(0, |work| work.half_done.bytes);
@@ -218,12 +248,23 @@ impl World {
         Meta::of(project).because(kept.received)
     }
 
+    /// These shards are folded whole.
+    pub(crate) fn end_begun(&mut self, job: JobId, shards: impl Iterator<Item = ShardIndex>) {
+        if let Some(half_done) = self.half_done_mut(job) {
+            shards.for_each(|shard| half_done.end(shard));
+        }
+    }
+
     /// Forgets what attempts at these shards left that ended otherwise.
     pub(crate) fn forget_checkpoints(&mut self, job: JobId, shards: &Runs) {
-        let work = self.scheduler.work.get_mut(&job).filter(|work| !work.half_done.is_empty());
-        let Some(work) = work else { return };
-        for shard in shards.iter() {
-            work.half_done.forget(shard);
+        if let Some(half_done) = self.half_done_mut(job) {
+            shards.iter().for_each(|shard| drop(half_done.forget(shard)));
         }
+    }
+
+    /// A job's, if it has any; a job without costs a look.
+    fn half_done_mut(&mut self, job: JobId) -> Option<&mut HalfDone> {
+        self.scheduler.work.get(&job).filter(|work| !work.half_done.is_empty())?;
+        self.scheduler.work.get_mut(&job).map(|work| &mut work.half_done)
     }
 }

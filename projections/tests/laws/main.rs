@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod checkpoints;
+mod forged;
+#[path = "../rig/mod.rs"]
 mod rig;
 
 use forge_event::*;
@@ -289,6 +292,11 @@ impl Play {
             assert!(job.ended.is_none() || escrow == 0, "{id} is over and holds {escrow}");
             assert!(job.ended.is_none() || live == 0, "{id} is over and has leases");
             assert!(job.closed_count <= job.accepted_count && job.accepted_count <= job.shard_count);
+            let Some(work) = world.scheduler.work.get(id) else { continue };
+            assert!(!job.is_complete() || work.half_done.iter().next().is_none(), "{id} is whole and has shards begun");
+            for (shard, begun) in work.half_done.iter() {
+                assert!(begun.from > 0 || begun.checkpoint.is_some(), "nothing is done of {id}.{shard}");
+            }
         }
         for (id, agent) in world.agents.agents.iter() {
             let live = world.scheduler.leases.of(*id).iter().map(|grant| grant.shards.count()).sum::<u64>();
@@ -363,237 +371,4 @@ proptest! {
             prop_assert_eq!(report.world.state_digest(), play.hub.follower.state_digest());
         }
     }
-}
-
-/// A small history for the tests below.
-fn history() -> Hub {
-    let mut hub = Hub::new();
-    let project = hub.project(1, None);
-    hub.issue(project, 50_000_000);
-    let provider = hub.provider();
-    let agent = hub.agent(provider);
-    let joined = hub.joined(agent, NodeId(1), 4, Hub::capabilities());
-    hub.turn(vec![joined]).unwrap();
-    let fact = hub.asked(Hub::submission(project, 8));
-    let job = JobId::born_at(hub.turn(vec![fact]).unwrap());
-    hub.run_effect(job).unwrap();
-    let fact = hub.received(agent, job, 1, Runs::span(0, 7), fake::good(1));
-    hub.turn(vec![fact]).unwrap();
-    let fact = hub.sealed(agent, 8);
-    hub.turn(vec![fact]).unwrap();
-    hub.run_effect(job).unwrap();
-    assert!(hub.leader.jobs.jobs.get(&job).unwrap().ended.is_some());
-    hub
-}
-
-/// Every decision of a log, one at a time, left out, doubled, or put elsewhere: never verified.
-#[test]
-fn a_log_with_other_decisions_is_refused() {
-    let hub = history();
-    let mut turns = Vec::new();
-    let mut rest = &hub.frames[..];
-    while !rest.is_empty() {
-        let (turn, length) = codec::decode_turn(rest).unwrap();
-        turns.push(turn);
-        rest = &rest[length..];
-    }
-    let mut forged = 0;
-    for at in 0..turns.len() {
-        for decision in 0..turns[at].decisions.len() {
-            let mut lie = turns.clone();
-            lie[at].decisions.remove(decision);
-            let report = Verifier::new(&rechained(lie), &FAMILIES, Options::default()).finish();
-            let fault = report.fault.expect("a decision is missing");
-            assert_eq!((fault.code.name(), fault.turn), ("decision-differs", at as u64 + 1));
-            assert_eq!(fault.last_good_index.0 + 1, turns[at].first().0);
-            forged += 1;
-        }
-    }
-    assert!(forged >= 6);
-}
-
-/// A log whose frames and chain are in order.
-fn rechained(turns: Vec<Turn>) -> Vec<u8> {
-    let (mut head, mut frames, mut genesis) = (Head::default(), Vec::new(), None);
-    for mut turn in turns {
-        turn.expected = head;
-        let frame = codec::encode_turn(&turn);
-        head = head.after(&frame, turn.len());
-        genesis.get_or_insert(Digest::of(&frame));
-        frames.extend_from_slice(&frame);
-    }
-    let header =
-        archive::Header { magic: archive::MAGIC, cluster: genesis.unwrap_or_default(), before: Head::default() };
-    let trailer = archive::Trailer { turns: head.turns, events: head.events, head };
-    [archive::encode_header(&header), frames, archive::encode_trailer(&trailer)].concat()
-}
-
-#[test]
-fn a_forged_fact_is_refused() {
-    let hub = history();
-    let (turn, _) = codec::decode_turn(&hub.frames).unwrap();
-    let mut lie = turn.clone();
-    let extra = CreditsIssued { project: ProjectId(4), amount: Credits(1), reference: String::new() };
-    lie.facts.push(Fact { by: None, event: extra.into() });
-    let report = Verifier::new(&rechained(vec![lie]), &FAMILIES, Options::default()).finish();
-    let fault = report.fault.expect("credits are not issued without a key");
-    assert_eq!((fault.code.name(), fault.index), ("fact-refused", EventIndex(turn.last().0 + 1)));
-}
-
-#[test]
-fn any_flipped_bit_and_any_cut_is_noticed() {
-    let hub = history();
-    let good = hub.archive();
-    let report = Verifier::new(&good, &FAMILIES, Options::default()).finish();
-    assert_eq!(report.fault, None);
-    assert_eq!(report.events, hub.leader.head.events);
-    assert!(report.verify_json().starts_with("{\"ok\":true,"));
-    for at in 0..good.len() {
-        let mut bad = good.clone();
-        bad[at] ^= 1 << (at % 8);
-        let report = Verifier::new(&bad, &FAMILIES, Options::default()).finish();
-        assert!(report.fault.is_some(), "byte {at}");
-        let report = Verifier::new(&good[..at], &FAMILIES, Options::default()).finish();
-        let code = report.fault.expect("it is cut").code.name();
-        assert_eq!(code, "truncated", "cut at {at}");
-    }
-}
-
-#[test]
-fn replay_stops_behind_the_turn_that_holds_the_index() {
-    let hub = history();
-    let archive = hub.archive();
-    let options = Options { until: Some(EventIndex(3)), ..Options::default() };
-    let report = Verifier::new(&archive, &FAMILIES, options).finish();
-    assert_eq!((report.fault.clone(), report.world.head.events), (None, 5));
-    let whole = Verifier::new(&archive, &FAMILIES, Options::default()).finish();
-    let json: serde_json::Value = serde_json::from_str(&whole.replay_json()).unwrap();
-    assert_eq!(json["state_digest"], hub.follower.state_digest().digest.to_string());
-    assert_eq!(json["jobs"].as_object().unwrap().len(), 1);
-    assert_eq!(json["balances"]["equity:issued"], "-50.000000");
-}
-
-/// Bits of checks that read blobs cannot be derived from a log alone; those of the free checks can.
-#[test]
-fn a_result_that_only_its_blobs_convict_leaves_an_honest_log() {
-    for (flagged, honest) in [(true, true), (false, false)] {
-        let mut hub = Hub::new();
-        let project = hub.project(1, None);
-        hub.issue(project, 50_000_000);
-        let provider = hub.provider();
-        let agent = hub.agent(provider);
-        let joined = hub.joined(agent, NodeId(1), 4, Hub::capabilities());
-        hub.turn(vec![joined]).unwrap();
-        let digest = Digest::of(b"an input");
-        let blob = hub.asked(BlobRecorded { project, digest, bytes: 8, job: None });
-        hub.turn(vec![blob]).unwrap();
-        let mut submission = Hub::submission(project, 1);
-        submission.spec = format!("{{\"shards\":1,\"input\":\"{digest}\"}}").into_bytes();
-        submission.inputs = vec![digest];
-        let fact = hub.asked(submission);
-        let job = JobId::born_at(hub.turn(vec![fact]).unwrap());
-        hub.run_effect(job).unwrap();
-        // Passes the free checks and is flagged all the same; or fails them and is let through.
-        let bytes = if flagged { fake::good(1) } else { fake::bad() };
-        let mut fact = hub.received(agent, job, 1, Runs::one(0), bytes);
-        let Event::ResultReceived(received) = &mut fact.event else { unreachable!("it is a delivery") };
-        received.checks.bits = if flagged { 1 << 7 } else { 0 };
-        hub.turn(vec![fact]).unwrap();
-        let options = Options { recheck: true, ..Options::default() };
-        let report = Verifier::new(&hub.archive(), &FAMILIES, options).finish();
-        assert_eq!(report.fault.is_none(), honest, "{:?}", report.fault);
-    }
-}
-
-/// A job of one shard of 16 cells, at the first of two agents; its agents.
-fn resumable() -> (Hub, JobId, [AgentId; 2]) {
-    let mut hub = Hub::new();
-    let project = hub.project(1, None);
-    hub.issue(project, 50_000_000);
-    let provider = hub.provider();
-    let agents = [hub.agent(provider), hub.agent(provider)];
-    let mut submission = Hub::submission(project, 1);
-    submission.spec = b"{\"shards\":1,\"resumable\":true}".to_vec();
-    let fact = hub.asked(submission);
-    let job = JobId::born_at(hub.turn(vec![fact]).unwrap());
-    hub.run_effect(job).unwrap();
-    for agent in agents {
-        let joined = hub.joined(agent, NodeId(1), 1, Hub::capabilities());
-        hub.turn(vec![joined]).unwrap();
-    }
-    assert_eq!(hub.leases(agents[0]).len(), 1, "the first to join has it");
-    (hub, job, agents)
-}
-
-fn checkpoint(hub: &mut Hub, agent: AgentId, cells: u64) -> Result<EventIndex, forge_projections::Rejection> {
-    let fact = hub.checkpoint(agent, hub.leases(agent)[0], cells, fake::part(1, cells));
-    hub.turn(vec![fact])
-}
-
-#[test]
-fn a_lost_attempt_is_taken_up_behind_its_checkpoint() {
-    let (mut hub, job, [first, second]) = resumable();
-    checkpoint(&mut hub, first, 4).unwrap();
-    checkpoint(&mut hub, first, 10).unwrap();
-    for wrong in [10, 16, 17] {
-        checkpoint(&mut hub, first, wrong).expect_err("it says nothing new, or is the end, or beyond");
-    }
-    assert_eq!(hub.leader.resumes_from(job, 0), 0, "while it lives nobody needs it");
-    let epoch = hub.epoch(first);
-    hub.turn(vec![AgentLost { agent: first, epoch, reason: LostReason::Left }.into()]).unwrap();
-    assert_eq!(hub.leader.resumes_from(job, 0), 10);
-    assert_eq!(hub.leases(second).len(), 1);
-
-    // The next one is lost too; what it did counts from where it began.
-    checkpoint(&mut hub, second, 3).unwrap();
-    hub.pass(1, |_| {});
-    let epoch = hub.epoch(second);
-    hub.turn(vec![AgentLost { agent: second, epoch, reason: LostReason::Left }.into()]).unwrap();
-    assert_eq!(hub.leader.resumes_from(job, 0), 13);
-    let joined = hub.joined(first, NodeId(1), 1, Hub::capabilities());
-    hub.turn(vec![joined]).unwrap();
-    hub.pass(10_000, |_| {});
-
-    // A result of the whole shard is not what this attempt was asked for.
-    let lease = hub.leases(first)[0];
-    assert_eq!(lease.attempt, 3);
-    let whole = hub.received(first, job, 3, Runs::one(0), fake::part(1, 16));
-    let Event::ResultReceived(received) = &whole.event else { unreachable!("it is a delivery") };
-    assert_ne!(received.checks.bits, 0);
-    let rest = hub.received(first, job, 3, Runs::one(0), fake::part(1, 3));
-    hub.turn(vec![rest]).unwrap();
-    let seal = hub.sealed(first, 1);
-    hub.turn(vec![seal]).unwrap();
-    let mid = hub.leader.aggregator.vmem.get(job, 0).unwrap().encode();
-    assert_eq!(mid[..8], 16u64.to_le_bytes(), "each cell is folded once");
-    hub.run_effect(job).unwrap();
-    let ended = hub.leader.jobs.jobs.get(&job).unwrap();
-    assert_eq!(ended.state.name(), "succeeded");
-    assert_eq!(ended.charged, ended.hold.unwrap().rate.of(1), "one shard is paid once, to who ended it");
-    let report = Verifier::new(&hub.archive(), &FAMILIES, Options { recheck: true, ..Options::default() }).finish();
-    assert_eq!((report.fault, report.rechecked), (None, 4));
-}
-
-#[test]
-fn an_attempt_that_was_wrong_leaves_nothing() {
-    let (mut hub, job, [first, _]) = resumable();
-    checkpoint(&mut hub, first, 10).unwrap();
-    let (epoch, code, shards) = (hub.epoch(first), "crashed".into(), Runs::one(0));
-    hub.turn(vec![ShardReportedFailed { job, agent: first, epoch, attempt: 1, shards, code }.into()]).unwrap();
-    assert_eq!(hub.leader.resumes_from(job, 0), 0);
-    assert_eq!(hub.leader.begun(job, 0).unwrap().checkpoint, None);
-}
-
-#[test]
-fn a_checkpoint_that_its_checks_convict_is_noticed() {
-    let (mut hub, _, [first, _]) = resumable();
-    let mut fact = hub.checkpoint(first, hub.leases(first)[0], 10, fake::part(1, 11));
-    let Event::CheckpointReceived(e) = &mut fact.event else { unreachable!("it is a checkpoint") };
-    assert_ne!(e.checks.bits, 0);
-    hub.turn(vec![fact.clone()]).expect_err("it fails its checks");
-    let Event::CheckpointReceived(e) = &mut fact.event else { unreachable!("it is a checkpoint") };
-    e.checks.bits = 0;
-    hub.turn(vec![fact]).expect("a node that lies about it");
-    let report = Verifier::new(&hub.archive(), &FAMILIES, Options { recheck: true, ..Options::default() }).finish();
-    assert_eq!(report.fault.expect("replay checks again").code.name(), "result-differs");
 }
