@@ -2,9 +2,11 @@
 
 use crate::child::Child;
 use crate::client::Client;
+use crate::hold::HELD;
 use crate::until::until;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// The project that a new cluster has, and that the admin key is bound to.
@@ -171,6 +173,17 @@ impl House {
     pub async fn kill(&mut self, node: &str) {
         let process = self.nodes.get_mut(node).and_then(|n| n.process.take());
         process.expect("the node runs").kill().await;
+    }
+
+    /// Holds every reduction of a node when its document is made and not yet recorded.
+    pub fn hold_reductions(&self, node: &str) {
+        std::fs::create_dir(Path::new(self.folder_of(node)).join(HELD)).expect("a folder can be made");
+    }
+
+    /// The reductions that a node is held in.
+    pub fn held(&self, node: &str) -> Vec<String> {
+        let held = std::fs::read_dir(Path::new(self.folder_of(node)).join(HELD)).expect("the node is held");
+        held.map(|file| file.expect("it can be listed").file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// Ends a node in good order.

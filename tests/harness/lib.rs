@@ -6,6 +6,7 @@
 mod blob;
 mod child;
 mod client;
+pub mod hold;
 mod house;
 mod job;
 mod s3;

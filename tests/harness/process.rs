@@ -16,6 +16,7 @@ use forge_hub::config::{Listen, NodeFile};
 use forge_hub::init::{self, Settings};
 use forge_hub::node::STORAGE_EXIT;
 use forge_protocol::Token;
+use forge_tests::hold;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -23,6 +24,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Shards of tests are short.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(20);
@@ -32,9 +36,11 @@ const REFUSED_EXIT: u8 = 6;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let filter = std::env::var("FORGE_TEST_LOG").unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let words: Vec<String> = std::env::args().skip(1).collect();
+    let filter = EnvFilter::new(std::env::var("FORGE_TEST_LOG").unwrap_or_else(|_| "off".into()));
+    let said = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    let folder = words.get(1).map_or("", |folder| folder);
+    tracing_subscriber::registry().with(said).with(hold::layer(Path::new(folder))).init();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["found", folder] => {

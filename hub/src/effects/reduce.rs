@@ -28,6 +28,7 @@ pub fn run(hub: &Hub, runtime: Option<Handle>, job: JobId, version: u32, try_num
     }
     let (digest, bytes) = (Digest::of(&document), document.len() as u64);
     let outputs = named_blobs(&document);
+    tracing::debug!(effect = %EffectId::Reduce { job, version }, %digest, "a reduction is made");
     Ok(JobReduced { job, version, try_number, digest, bytes, document: Some(document), outputs }.into())
 }
 

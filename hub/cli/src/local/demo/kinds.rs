@@ -23,7 +23,8 @@ type Check = Box<dyn Fn(&Value) -> Result<String, Failed>>;
 /// A job of one family, in two shardings.
 struct Case {
     kind: &'static str,
-    specs: [Value; 2],
+    /// What submits it.
+    bodies: [Value; 2],
     check: Check,
 }
 
@@ -41,9 +42,8 @@ pub struct Ran {
 pub async fn run(house: &House, folder: &Path, second: bool) -> Result<Result<Vec<Ran>, Failed>> {
     let mut ran = Vec::new();
     for case in cases(house, folder).await? {
-        let [first, other] = case.specs;
-        let spec = if second { other } else { first };
-        let id = house.submit(json!({"kind": case.kind, "spec": spec})).await?;
+        let [first, other] = case.bodies;
+        let id = house.submit(if second { other } else { first }).await?;
         let done = wait_for(house, &id, is_final).await?;
         if done["state"] != "succeeded" {
             let seen = format!("{id} {}: {}", done["state"], done["error"]);
@@ -98,6 +98,11 @@ fn expect(holds: bool, check: &'static str, seen: String, expected: String) -> R
     if holds { Ok(()) } else { Err(Failed::new(check, format!("saw {seen}"), format!("expected {expected}"))) }
 }
 
+/// A body cut as the planner will, and one of `shard_cells`.
+fn cut(kind: &str, spec: Value, shard_cells: u64) -> [Value; 2] {
+    [json!({"kind": kind, "spec": spec}), json!({"kind": kind, "spec": spec, "shard_cells": shard_cells})]
+}
+
 /// A C-ordered array of doubles as `numpy.save` writes it.
 fn array(shape: &[usize], values: &[f64]) -> Vec<u8> {
     let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -130,10 +135,11 @@ fn blas(a: &str, b: &str) -> Case {
     let entry = |i: usize, j: usize| (0..k).map(|l| left[i * k + l] * right[l * n + j]).sum::<f64>();
     let product: Vec<f64> = (0..m * n).map(|at| entry(at / n, at % n)).collect();
     let expected = Digest::of(&array(&[m, n], &product)).to_string();
-    let spec = |tile: Value| json!({"op": "gemm", "dtype": "f64", "A": a, "B": b, "tile": tile});
+    let body =
+        |tile: Value| json!({"kind": "blas", "spec": {"op": "gemm", "dtype": "f64", "A": a, "B": b, "tile": tile}});
     Case {
         kind: "blas",
-        specs: [spec(json!([64, 32])), spec(json!([37, 50]))],
+        bodies: [body(json!([64, 32])), body(json!([37, 50]))],
         check: Box::new(move |document| {
             let seen = document["C"]["digest"].as_str().unwrap_or_default().to_string();
             expect(seen == expected, "blas", seen, expected.clone())?;
@@ -164,7 +170,7 @@ fn climate(field: &str) -> Case {
         "outputs": ["eigenvalues", "eofs", "pcs"]});
     Case {
         kind: "climate_pca",
-        specs: [spec.clone(), spec],
+        bodies: cut("climate_pca", spec, 7),
         check: Box::new(move |document| {
             let seen = [0, 1].map(|mode| document["eigenvalues"][mode]["value"].as_f64().unwrap_or(f64::NAN));
             let near = seen.iter().zip(&expected).all(|(seen, known)| (seen - known).abs() <= 1e-9 * known);
@@ -199,7 +205,7 @@ fn cat(tracks: &str, exposure: &str) -> Case {
     let total: f64 = (1..=8).map(|i| 1000.0 * f64::from(i)).sum();
     Case {
         kind: "cat_model",
-        specs: [spec.clone(), spec],
+        bodies: cut("cat_model", spec, 300),
         check: Box::new(move |document| {
             let aal = document["aal"]["value"].as_f64().unwrap_or(f64::NAN);
             let expected = total / 10.0;
@@ -230,7 +236,7 @@ fn ffmpeg(film: &str) -> Case {
         "container": "mov", "subtitle": "drop"});
     Case {
         kind: "ffmpeg",
-        specs: [spec.clone(), spec],
+        bodies: cut("ffmpeg", spec, 1),
         check: Box::new(|document| {
             let frames = document["frames"].as_u64().unwrap_or(0);
             expect(frames == FRAMES, "ffmpeg", frames.to_string(), FRAMES.to_string())?;
