@@ -5,7 +5,7 @@ use crate::agents::UNSEALED_COUNT_MAX;
 use crate::decide::matches;
 use crate::family::Families;
 use crate::jobs::Job;
-use crate::projects::{BLOB_BYTES_MAX, BLOB_COUNT_MAX, IDEMPOTENCY_COUNT_MAX};
+use crate::projects::IDEMPOTENCY_COUNT_MAX;
 use crate::rejection::{FieldFault, Rejection};
 use crate::world::World;
 use alloc::string::{String, ToString};
@@ -108,6 +108,11 @@ impl World {
                 name_fits("/name", &e.name)?;
                 let fits = (1..=1000).contains(&e.weight);
                 ensure(fits, || invalid("/weight", "out-of-range", "a weight is 1 to 1000"))
+            }
+            Event::QuotaChanged(e) => {
+                let project = self.projects.projects.get(&e.project).ok_or_else(|| not_found(e.project))?;
+                let current = project.quota_set;
+                ensure(e.replaces.is_none_or(|seen| seen == current), || Rejection::StaleEtag { current })
             }
             Event::KeyCreated(e) => {
                 name_fits("/label", &e.label)?;
@@ -215,6 +220,7 @@ impl World {
                 Some(Scope::AgentsAdmin)
             }
             Event::ProjectCreated(_)
+            | Event::QuotaChanged(_)
             | Event::KeyCreated(_)
             | Event::KeyRevoked(_)
             | Event::PolicyChanged(_)
@@ -396,11 +402,11 @@ impl World {
             return ensure(known.bytes == e.bytes, || internal("a digest has one length"));
         }
         let project = self.projects.projects.get(&e.project).ok_or_else(|| not_found(e.project))?;
-        let fits =
-            e.bytes <= BLOB_BYTES_MAX - project.blob_bytes.min(BLOB_BYTES_MAX) && project.blob_count < BLOB_COUNT_MAX;
+        let (bytes_max, count_max) = (project.blob_bytes_max(), project.blob_count_max());
+        let fits = e.bytes <= bytes_max.saturating_sub(project.blob_bytes) && project.blob_count < count_max;
         ensure(fits, || Rejection::QuotaExceeded {
             detail: alloc::format!(
-                "project {} keeps {} bytes in {} blobs; {} more pass its limit of {BLOB_BYTES_MAX} bytes or {BLOB_COUNT_MAX} blobs",
+                "project {} keeps {} bytes in {} blobs; {} more pass its limit of {bytes_max} bytes or {count_max} blobs",
                 e.project,
                 project.blob_bytes,
                 project.blob_count,

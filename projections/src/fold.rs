@@ -53,22 +53,13 @@ impl World {
             }
             Event::BlobRecorded(e) => self.blob_recorded(index, e),
             Event::ProjectCreated(e) => {
-                let project = Project {
-                    name: e.name.clone(),
-                    quota: e.quota,
-                    weight: e.weight,
-                    seq: 0,
-                    last_leaf: [0; 32],
-                    escrow: 0,
-                    remembered_count: 0,
-                    blob_bytes: 0,
-                    blob_count: 0,
-                    vmem_bytes: 0,
-                };
+                let quota = Quota { credits: e.quota, ..Quota::default() };
+                let project = Project::new(e.name.clone(), e.weight, quota, index);
                 let id = ProjectId::born_at(index);
                 self.projects.projects.insert(id, project);
                 Meta::of(id)
             }
+            Event::QuotaChanged(e) => self.quota_changed(index, e),
             Event::KeyCreated(e) => {
                 let key = Key {
                     label: e.label.clone(),

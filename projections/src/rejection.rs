@@ -39,8 +39,10 @@ pub enum Rejection {
     IdempotencyFull,
     /// No registered agent class can match.
     Unschedulable { detail: String },
-    /// Credits do not reach.
+    /// Credits do not reach, or there is no room.
     QuotaExceeded { detail: String },
+    /// What the caller saw was changed since, by this event.
+    StaleEtag { current: EventIndex },
     /// The key lacks this scope at this index.
     Forbidden { scope: Scope },
     /// The key is revoked, expired, or not known.
@@ -86,6 +88,9 @@ impl fmt::Display for Rejection {
                 f.write_str("the project remembers too many Idempotency-Keys; they expire after 24 h")
             }
             Rejection::Unschedulable { detail } | Rejection::QuotaExceeded { detail } => f.write_str(detail),
+            Rejection::StaleEtag { current } => {
+                write!(f, "it was changed by event {current} since you read it; read it again")
+            }
             Rejection::Forbidden { scope } => write!(f, "the key lacks the scope {}", scope.name()),
             Rejection::KeyNotLive(key) => write!(f, "key {key} is revoked, expired or unknown"),
             Rejection::EnrolmentSpent => f.write_str("the enrolment token was used before; ask for a new one"),

@@ -58,6 +58,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("state.rooted", "upto roots"),
     ("blob.recorded", "digest bytes"),
     // Not in the contract.
+    ("quota.changed", "credits shards blob_bytes blob_count vmem_bytes uploads replaces"),
     ("checkpoint.received", "agent epoch attempt shard cells digest checks inline signature"),
     ("shard.resumed", "agent attempt shard from"),
 ];

@@ -199,6 +199,7 @@ impl From<Rejection> for Problem {
                 Problem::new(Code::Unschedulable, detail).with_fix("set \"allow_wait\": true to wait for such an agent")
             }
             Rejection::QuotaExceeded { .. } => Problem::new(Code::QuotaExceeded, detail),
+            Rejection::StaleEtag { .. } => Problem::new(Code::StaleEtag, detail),
             Rejection::Forbidden { .. } => Problem::new(Code::Forbidden, detail),
             Rejection::KeyNotLive(_) => Problem::new(Code::Unauthenticated, detail),
             Rejection::EnrolmentSpent => Problem::new(Code::EnrolmentSpent, detail),

@@ -1,10 +1,10 @@
 //! Project and key.
 
+use crate::requests::QuotaRequest;
 use crate::text;
 use forge_event::*;
 use forge_projections::World;
 use forge_projections::accounting::Account;
-use forge_projections::aggregator::VMEM_BYTES_MAX;
 use forge_projections::projects::{Key as KnownKey, Project as Known};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,10 +20,78 @@ pub struct VMem {
     pub budget_bytes: u64,
 }
 
-impl VMem {
-    /// Of a project with nothing in it.
-    pub fn empty() -> VMem {
-        VMem { budget_bytes: VMEM_BYTES_MAX, ..VMem::default() }
+/// What a project may use at most. Null in `credits` and `shards` is no limit.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Limits {
+    /// In escrow at once.
+    pub credits: Option<String>,
+    /// Given to agents and not done, at once.
+    pub shards: Option<u64>,
+    pub blob_bytes: u64,
+    pub blob_count: u64,
+    /// Mid-states of open jobs.
+    pub vmem_bytes: u64,
+    /// Uploads of blobs at once, on each node.
+    pub uploads: u32,
+}
+
+/// What a project uses now, as the log knows it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Used {
+    pub credits: String,
+    pub shards: u64,
+    pub blob_bytes: u64,
+    pub blob_count: u64,
+    pub vmem_bytes: u64,
+}
+
+/// A project's quota, the limits that follow from it, and what is used of them.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Quota {
+    #[schema(example = "p7")]
+    pub project: String,
+    /// As it was set: what a PUT takes.
+    pub quota: QuotaRequest,
+    /// In force: what was set, or else the hub's own.
+    pub limits: Limits,
+    pub used: Used,
+}
+
+impl Quota {
+    pub fn of(id: ProjectId, project: &Known) -> Quota {
+        let set = &project.quota;
+        let credits = set.credits.map(|credits| credits.to_string());
+        Quota {
+            project: id.to_string(),
+            quota: QuotaRequest {
+                credits: credits.clone(),
+                shards: set.shards,
+                blob_bytes: set.blob_bytes,
+                blob_count: set.blob_count,
+                vmem_bytes: set.vmem_bytes,
+                uploads: set.uploads,
+            },
+            limits: Limits {
+                credits,
+                shards: set.shards,
+                blob_bytes: project.blob_bytes_max(),
+                blob_count: project.blob_count_max(),
+                vmem_bytes: project.vmem_bytes_max(),
+                uploads: project.uploads_max(),
+            },
+            used: Used {
+                credits: text::credits(project.escrow),
+                shards: project.begun_count,
+                blob_bytes: project.blob_bytes,
+                blob_count: project.blob_count,
+                vmem_bytes: project.vmem_bytes,
+            },
+        }
+    }
+
+    /// Strong validator of the limits; what is used does not change it.
+    pub fn etag(id: ProjectId, project: &Known) -> String {
+        format!("\"{id}@{}\"", project.quota_set)
     }
 }
 
@@ -47,11 +115,11 @@ impl Project {
         Project {
             id: id.to_string(),
             name: project.name.clone(),
-            quota: project.quota.map(|q| q.to_string()),
+            quota: project.quota.credits.map(|q| q.to_string()),
             weight: project.weight,
             available: text::micro(world.accounting.balance(Account::ProjectAvailable(id))),
             escrow: text::credits(project.escrow),
-            vmem: VMem { used_bytes, charged_bytes: project.vmem_bytes, ..VMem::empty() },
+            vmem: VMem { used_bytes, charged_bytes: project.vmem_bytes, budget_bytes: project.vmem_bytes_max() },
         }
     }
 }

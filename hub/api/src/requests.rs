@@ -4,7 +4,8 @@ use crate::fields::{Fields, suggestion};
 use crate::text;
 use forge_event::*;
 use forge_projections::FieldFault;
-use serde::Serialize;
+use forge_projections::projects::UPLOADS_MAX;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -34,6 +35,34 @@ pub fn project(body: &Value) -> Read<ProjectCreated> {
     let quota = fields.parsed("quota", str::parse::<Credits>);
     let weight = fields.integer("weight", 1, 1000).map_or(100, |w| w as u16);
     fields.finish(name.map(|name| ProjectCreated { name, quota, weight }))
+}
+
+/// `PUT /v1/projects/{id}/quota`: what is null or absent is the hub's own limit, or none.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct QuotaRequest {
+    /// Most in escrow at once.
+    #[schema(example = "500.000000")]
+    pub credits: Option<String>,
+    /// Most given to agents and not done at once.
+    pub shards: Option<u64>,
+    pub blob_bytes: Option<u64>,
+    pub blob_count: Option<u64>,
+    /// Of the mid-states of open jobs.
+    pub vmem_bytes: Option<u64>,
+    /// Uploads of blobs at once, on each node.
+    pub uploads: Option<u32>,
+}
+
+/// # Errors
+/// Every fault found.
+pub fn quota(body: &Value) -> Read<Quota> {
+    let mut fields = Fields::of(body);
+    let credits = fields.parsed("credits", str::parse::<Credits>);
+    let mut number = |name| fields.integer(name, 0, u64::MAX);
+    let shards = number("shards");
+    let (blob_bytes, blob_count, vmem_bytes) = (number("blob_bytes"), number("blob_count"), number("vmem_bytes"));
+    let uploads = fields.integer("uploads", 0, u64::from(UPLOADS_MAX)).map(|uploads| uploads as u32);
+    fields.finish(Some(Quota { credits, shards, blob_bytes, blob_count, vmem_bytes, uploads }))
 }
 
 /// `POST /v1/projects/{id}/credits`.

@@ -28,17 +28,30 @@ pub struct Ask {
     pub body: Option<Value>,
     /// How long the hub may wait before it answers.
     pub wait: Duration,
-    /// Sent with every try of a POST; made up if not given.
+    /// Sent with every try of a POST or PUT; made up if not given.
     pub idempotency: Option<String>,
+    /// The version that a PUT takes the place of.
+    pub if_match: Option<String>,
 }
 
 impl Ask {
     pub fn get(path: impl Into<String>) -> Ask {
-        Ask { method: Method::GET, path: path.into(), body: None, wait: Duration::ZERO, idempotency: None }
+        Ask {
+            method: Method::GET,
+            path: path.into(),
+            body: None,
+            wait: Duration::ZERO,
+            idempotency: None,
+            if_match: None,
+        }
     }
 
     pub fn post(path: impl Into<String>, body: Value) -> Ask {
         Ask { method: Method::POST, body: Some(body), ..Ask::get(path) }
+    }
+
+    pub fn put(path: impl Into<String>, body: Value) -> Ask {
+        Ask { method: Method::PUT, body: Some(body), ..Ask::get(path) }
     }
 
     pub fn delete(path: impl Into<String>) -> Ask {
@@ -120,9 +133,9 @@ impl Client {
     /// # Errors
     /// The hub's problem, or `unreachable`.
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Failure> {
-        let idempotency = match ask.method == Method::POST {
-            true => Some(ask.idempotency.clone().unwrap_or_else(new_key)),
-            false => None,
+        let idempotency = match ask.method {
+            Method::POST | Method::PUT => Some(ask.idempotency.clone().unwrap_or_else(new_key)),
+            _ => None,
         };
         let started = Instant::now();
         let mut pause = PAUSE_MIN;
@@ -205,6 +218,9 @@ impl Client {
         request = request.timeout(TRY + ask.wait);
         if let Some(body) = &ask.body {
             request = request.json(body);
+        }
+        if let Some(etag) = &ask.if_match {
+            request = request.header("if-match", etag);
         }
         if let Some(key) = idempotency {
             request = request.header("idempotency-key", key);

@@ -16,6 +16,8 @@ use forge_api::blob::Kept;
 use forge_api::problem::ProblemBody;
 use forge_api::{Code, Problem};
 use forge_event::*;
+use forge_projections::World;
+use forge_projections::projects::Project;
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +29,6 @@ const DIRECT: HeaderName = HeaderName::from_static("forge-direct");
 const DIRECT_TTL: Duration = Duration::from_secs(900);
 /// An upload that brings nothing for so long is cut; it may be resumed.
 const CHUNK_WAIT: Duration = Duration::from_secs(30);
-/// Uploads of one project at once, on one node.
-const UPLOADS_MAX: usize = 64;
 
 /// Someone who may do something with a blob: by key, or by a signed URL.
 pub struct Access {
@@ -130,8 +130,9 @@ pub async fn put(access: Access, Path(digest): Path<String>, body: Body) -> Answ
     let from = access.number(UPLOAD_OFFSET)?.unwrap_or(0);
     let length = access.number(header::CONTENT_LENGTH)?;
     check_length(&access, from, length)?;
-    if folder.uploads(&access.owner()) >= UPLOADS_MAX {
-        let detail = format!("the project has {UPLOADS_MAX} uploads under way on this node; try again");
+    let most = access.hub.read(|w| w.projects.projects.get(&access.project).map_or(0, Project::uploads_max));
+    if folder.uploads(&access.owner()) >= most as usize {
+        let detail = format!("the project may have {most} uploads under way on a node; try again when one is done");
         return Err(Problem::new(Code::RateLimited, detail).into());
     }
     let bytes = take(&access, &folder, digest, from, body).await?;
@@ -166,8 +167,8 @@ fn check_length(access: &Access, from: u64, length: Option<u64>) -> Result<(), R
         return Err(Problem::new(Code::PayloadTooLarge, detail).into());
     }
     // The log decides; asking first saves the way of bytes that it would refuse.
-    let taken = access.hub.read(|w| w.projects.projects.get(&access.project).map_or(0, |p| p.blob_bytes));
-    let limit = forge_projections::projects::BLOB_BYTES_MAX;
+    let room = |w: &World| w.projects.projects.get(&access.project).map(|p| (p.blob_bytes, p.blob_bytes_max()));
+    let (taken, limit) = access.hub.read(room).unwrap_or_default();
     if taken.saturating_add(whole.unwrap_or(from)) > limit {
         let detail = format!("project {} keeps {taken} bytes of blobs; its limit is {limit}", access.project);
         return Err(Problem::new(Code::QuotaExceeded, detail).into());

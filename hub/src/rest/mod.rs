@@ -148,6 +148,7 @@ fn routes() -> OpenApiRouter<Rest> {
         .routes(routes!(projects::create, projects::list))
         .routes(routes!(projects::show))
         .routes(routes!(projects::issue))
+        .routes(routes!(projects::quota, projects::set_quota))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::show, keys::revoke))
         .routes(routes!(providers::create, providers::list))

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::routing::{any, patch};
 use forge_api::{Code, Problem};
 
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 20] = [
     "/v1/agents/{id}/sandbox",
     "/v1/agents/{id}/release",
     "/v1/agents/{id}/remove",
@@ -20,7 +20,6 @@ const PATHS: [&str; 21] = [
     "/v1/log/consistency",
     "/v1/diff",
     "/v1/shards/{id}/attempts/{n}/log",
-    "/v1/projects/{id}/quota",
     "/v1/ledger/accounts/{id}/entries",
     "/v1/ledger/transfers",
     "/v1/ledger/statements",

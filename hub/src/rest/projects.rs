@@ -1,16 +1,19 @@
 //! Projects and their credits.
 
-use super::answer::Answered;
+use super::answer::{self, Answered};
 use super::call::Call;
 use super::list::Cut;
 use axum::body::Body;
 use axum::extract::Path;
+use axum::http::{StatusCode, header};
 use forge_api::ledger::Transfer;
 use forge_api::problem::ProblemBody;
-use forge_api::project::{Project, VMem};
-use forge_api::requests::{self, CreditsRequest, ProjectRequest};
+use forge_api::project::{self as api, Project};
+use forge_api::requests::{self, CreditsRequest, ProjectRequest, QuotaRequest};
 use forge_api::{Problem, page::Page};
 use forge_event::*;
+use forge_projections::World;
+use forge_projections::projects::Project as Known;
 
 /// The id, if the caller may see that project. Operators see all.
 fn seen(call: &Call, id: &str) -> Result<ProjectId, Problem> {
@@ -30,15 +33,9 @@ pub async fn create(call: Call, body: Body) -> Answered {
     let committed = call.commit(&body, fact.clone()).await?;
     let id = ProjectId::born_at(committed.index);
     // As of its birth, so that a replay answers the same.
-    let project = Project {
-        id: id.to_string(),
-        name: fact.name,
-        quota: fact.quota.map(|q| q.to_string()),
-        weight: fact.weight,
-        available: Credits(0).to_string(),
-        escrow: Credits(0).to_string(),
-        vmem: VMem::empty(),
-    };
+    let quota = Quota { credits: fact.quota, ..Quota::default() };
+    let born = Known::new(fact.name, fact.weight, quota, committed.index);
+    let project = Project::of(id, &born, &World::default(), 0);
     Ok(call.created(&committed, Some(format!("/v1/projects/{id}")), &project))
 }
 
@@ -75,6 +72,51 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
         project.map(|p| Project::of(number, p, world, used)).ok_or_else(|| Problem::not_found(format!("project {id}")))
     })
     .await
+}
+
+/// Shows what a project may use, and what it uses.
+#[utoipa::path(get, path = "/v1/projects/{id}/quota", operation_id = "getQuota", tag = "projects", params(("id" = String, Path)),
+    responses((status = 200, body = api::Quota), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = [])))]
+pub async fn quota(call: Call, Path(id): Path<String>) -> Answered {
+    let number = seen(&call, &id)?;
+    let fresh = call.settle().await?;
+    let (index, etag, quota) = call.rest.hub().read(|world| of(world, number))?;
+    let response = answer::unless_matching(&call.headers, &etag, || answer::json(StatusCode::OK, &quota));
+    Ok(fresh.mark(answer::at(response, index)))
+}
+
+/// A project's quota with its validator, as of an index.
+fn of(world: &World, id: ProjectId) -> Result<(EventIndex, String, api::Quota), Problem> {
+    let project = world.projects.projects.get(&id).ok_or_else(|| Problem::not_found(format!("project {id}")))?;
+    Ok((EventIndex(world.head.events), api::Quota::etag(id, project), api::Quota::of(id, project)))
+}
+
+/// Sets what a project may use. `If-Match`: only if nobody changed it meanwhile.
+#[utoipa::path(put, path = "/v1/projects/{id}/quota", operation_id = "setQuota", tag = "projects",
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)), request_body = QuotaRequest,
+    responses((status = 200, body = api::Quota), (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)),
+    security(("key" = ["cluster:admin"])))]
+pub async fn set_quota(call: Call, Path(id): Path<String>, body: Body) -> Answered {
+    let number = seen(&call, &id)?;
+    call.need(&[Scope::ClusterAdmin])?;
+    let body = call.body(body).await?;
+    let quota = requests::quota(&body)?;
+    call.settle().await?;
+    let read = |world: &World| {
+        let set = world.projects.projects.get(&number).map(|project| project.quota_set);
+        of(world, number).map(|(_, etag, _)| (set, etag))
+    };
+    let (set, etag) = call.rest.hub().read(read)?;
+    if call.replayed(&body)?.is_none() {
+        call.if_match(&etag)?;
+    }
+    let replaces = set.filter(|_| call.headers.contains_key(header::IF_MATCH));
+    let committed = call.commit(&body, QuotaChanged { project: number, quota, replaces }).await?;
+    let (_, etag, quota) = call.rest.hub().read(|world| of(world, number))?;
+    let mut response = answer::at(answer::json(StatusCode::OK, &quota), committed.index);
+    answer::set(response.headers_mut(), header::ETAG, &etag);
+    Ok(response)
 }
 
 /// Issues credits to a project.

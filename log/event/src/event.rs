@@ -103,6 +103,7 @@ events! {
     BlobRecorded Fact "blob.recorded",
     CheckpointReceived Fact "checkpoint.received",
     ShardResumed Decision "shard.resumed",
+    QuotaChanged Fact "quota.changed",
 }
 
 /// Names that later work gives a meaning; no event may take one for something else.

@@ -82,6 +82,31 @@ pub struct ProjectCreated {
     pub weight: u16,
 }
 
+/// What a project may use at most; what is absent is the hub's own limit, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+pub struct Quota {
+    /// In escrow at once.
+    pub credits: Option<Credits>,
+    /// Shards given to agents and not done, at once.
+    pub shards: Option<u64>,
+    /// Kept in blobs. Units: bytes.
+    pub blob_bytes: Option<u64>,
+    pub blob_count: Option<u64>,
+    /// Mid-states of open jobs. Units: bytes.
+    pub vmem_bytes: Option<u64>,
+    /// Uploads of blobs at once, on each node.
+    pub uploads: Option<u32>,
+}
+
+/// Takes the place of the project's quota.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct QuotaChanged {
+    pub project: ProjectId,
+    pub quota: Quota,
+    /// The event that set the quota which the caller saw, if the caller minds another change in between.
+    pub replaces: Option<EventIndex>,
+}
+
 /// What a key may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Debug)]
 pub enum Scope {

@@ -122,7 +122,7 @@ fn names_are_those_of_the_contract() {
         project.created key.created key.revoked provider.created policy.changed enrolment.created agent.enrolled \
         agent.joined agent.draining agent.lost agents.observed job.submitted job.cancel_requested stage.planned \
         effect.started effect.failed result.received results.sealed block.checked shard.reported_failed job.reduced \
-        entropy.drawn recall.listed credits.issued payout.confirmed blob.recorded checkpoint.received";
+        entropy.drawn recall.listed credits.issued payout.confirmed blob.recorded checkpoint.received quota.changed";
     let decisions = "job.admitted job.succeeded job.failed job.cancelled shard.assigned shard.requeued lease.expired \
         lease.revoked result.accepted result.refused shard.verified audit.chosen agent.sandboxed agent.released \
         agent.removed agent.convicted job.recalled credit.held credit.accrued credit.posted credit.voided \

@@ -108,6 +108,7 @@ impl World {
             self.scheduler.seal_waits.insert((wait_base, e.agent), ());
         }
         self.rank(e.agent);
+        self.count_begun(e.job, -(count as i64));
         let job = self.job_mut(e.job);
         job.accepted_count += count;
         job.residence_16ms = match job.residence_16ms {
@@ -167,6 +168,7 @@ impl World {
         }
         received.dedup();
         self.job_mut(e.job).accepted_count -= e.shards.count();
+        self.count_begun(e.job, e.shards.count() as i64);
         (agent, received)
     }
 

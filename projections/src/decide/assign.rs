@@ -3,6 +3,7 @@
 use super::{ASSIGNED_SHARDS_MAX, Deciding, RETRIES_SEEN_MAX};
 use crate::agents::Agent;
 use crate::jobs::Job;
+use crate::projects::Project;
 use crate::scheduler::{Class, Rank};
 use crate::world::World;
 use alloc::vec::Vec;
@@ -182,7 +183,8 @@ impl Deciding<'_> {
             let here = Run { first: fresh.next, last: fresh.last }.count();
             let fair = pending.div_ceil(self.world.ready_count(shape).max(1));
             let room = u64::from(self.world.agent(agent).room());
-            let count = fair.min(room).min(here).min(*left).max(1);
+            let allowed = self.world.projects.projects.get(&project).map_or(0, Project::shards_left);
+            let count = fair.min(room).min(here).min(*left).min(allowed).max(1);
             let shards = Runs::span(fresh.next, fresh.next + (count - 1) as u32);
             *left -= count;
             self.assign(job, agent, shards, 1);

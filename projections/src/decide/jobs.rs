@@ -2,7 +2,6 @@
 
 use super::Deciding;
 use crate::accounting::Account;
-use crate::aggregator::VMEM_BYTES_MAX;
 use crate::jobs::Failure;
 use crate::world::World;
 use forge_event::*;
@@ -148,9 +147,10 @@ impl World {
         if let Some(max) = job.submitted.limits.max_credits.filter(|max| whole > *max) {
             return Err(refuse(alloc::format!("the plan may cost {whole} credits; limits.max_credits is {max}")));
         }
-        if project.vmem_bytes + stage.mid_bytes > VMEM_BYTES_MAX {
+        let vmem_bytes_max = project.vmem_bytes_max();
+        if project.vmem_bytes + stage.mid_bytes > vmem_bytes_max {
             let detail = alloc::format!(
-                "the job may keep {} bytes between its results; open jobs of project {} may keep {}, the budget is {VMEM_BYTES_MAX}",
+                "the job may keep {} bytes between its results; open jobs of project {} may keep {}, the budget is {vmem_bytes_max}",
                 stage.mid_bytes,
                 job.project(),
                 project.vmem_bytes
@@ -164,7 +164,7 @@ impl World {
                 Credits(project.escrow)
             )));
         }
-        match project.quota {
+        match project.quota.credits {
             Some(quota) if project.escrow + cost.0 > quota.0 => Err(refuse(alloc::format!(
                 "the plan may cost {cost} credits; {} are in escrow and the quota is {quota}",
                 Credits(project.escrow)

@@ -45,6 +45,8 @@ pub enum Reason {
     AllAgentsDraining,
     /// Agents that could do it have no room.
     NoFreeSlot,
+    /// The project has as many shards under way as its quota allows.
+    ProjectLimit,
     /// Other projects are owed more.
     BehindOtherProjects,
     /// Other jobs of the project stand before it.

@@ -117,6 +117,8 @@ impl World {
             Some(Reason::AllAgentsDraining) => {
                 (Reason::AllAgentsDraining, format!("Waiting: all {matching} matching agents are draining"))
             }
+            // A shard that was begun has its place.
+            Some(_) | None if retry.is_none() && self.is_capped(job.project()) => self.why_capped(job.project()),
             Some(_) => self.why_behind(id, job, work, retry.is_some(), matching),
             None => (Reason::NextTurn, format!("One of {matching} matching agents gets it in the next turn{behind}")),
         };
@@ -125,9 +127,18 @@ impl World {
         if code == Reason::BehindOtherJobs {
             why.would_help.extend(self.higher_priority(id.job, job, work));
         }
+        if code == Reason::ProjectLimit {
+            why.would_help.push(Change { change: "quota.shards += 1".into(), ..Change::default() });
+        }
         why.funnel = funnel.steps;
         why.agents = funnel.agents;
         why
+    }
+
+    fn why_capped(&self, project: ProjectId) -> (Reason, String) {
+        let begun = self.projects.projects.get(&project).map_or(0, |project| project.begun_count);
+        let headline = format!("Waiting: {begun} shards of {project} are under way, as many as its quota allows");
+        (Reason::ProjectLimit, headline)
     }
 
     fn avoids(&self, retry: &Retry) -> bool {

@@ -166,6 +166,7 @@ pub fn project_of(index: EventIndex, event: &Event, world: &World) -> Option<Pro
         Event::KeyCreated(e) => e.project,
         Event::KeyRevoked(e) => world.projects.keys.get(&e.key).and_then(|key| key.project),
         Event::CreditsIssued(e) => Some(e.project),
+        Event::QuotaChanged(e) => Some(e.project),
         Event::JobSubmitted(e) => Some(e.project),
         Event::BlobRecorded(e) => Some(e.project),
         other => job_of(index, other).and_then(|job| world.jobs.jobs.get(&job)).map(|job| job.project()),
@@ -185,6 +186,7 @@ pub fn subject_of(index: EventIndex, event: &Event) -> Option<String> {
         Event::AgentLost(e) => e.agent.to_string(),
         Event::ResultsSealed(e) => e.agent.to_string(),
         Event::CreditsIssued(e) => e.project.to_string(),
+        Event::QuotaChanged(e) => e.project.to_string(),
         Event::BlobRecorded(e) => e.project.to_string(),
         // The contract gives effects no subject; their `data` names the job.
         Event::EffectStarted(_) | Event::EffectFailed(_) => return None,

@@ -25,6 +25,7 @@ impl World {
             hold: None,
             shard_count: 0,
             accepted_count: 0,
+            begun_count: 0,
             closed_count: 0,
             in_flight_count: 0,
             failed_attempt_count: 0,
@@ -240,6 +241,8 @@ impl World {
         }
         self.drop_blobs_of(id, project);
         self.drop_work(id);
+        let begun = self.job(id).begun_count;
+        self.count_begun(id, -(begun as i64));
         if waited {
             self.review_waiting(project);
         }

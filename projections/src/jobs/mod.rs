@@ -125,6 +125,8 @@ pub struct Job {
     pub hold: Option<Hold>,
     /// Shards planned so far, all stages.
     pub shard_count: u64,
+    /// Given to agents and not done; nothing of a job that is over.
+    pub begun_count: u64,
     /// Results accepted and not voided since.
     pub accepted_count: u64,
     /// Results folded into the mid-state.

@@ -1,9 +1,11 @@
 //! Projects, their keys, blobs and what they asked before; providers and enrolments.
 
 mod blobs;
+mod quota;
 
 pub use blobs::{BLOB_BYTES_MAX, BLOB_COUNT_MAX, Blob, Blobs};
 
+use crate::aggregator::VMEM_BYTES_MAX;
 use crate::cow::{CowMap, digest_of};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,14 +15,17 @@ use serde::{Deserialize, Serialize};
 
 /// How long an Idempotency-Key is remembered, of log time.
 pub const IDEMPOTENCY_MS: DurationMs = DurationMs(24 * 3600 * 1000);
+/// Uploads of blobs at once, on each node, of a project without a limit of its own.
+pub const UPLOADS_MAX: u32 = 64;
 /// Remembered Idempotency-Keys of one project.
 pub const IDEMPOTENCY_COUNT_MAX: u64 = 1_000_000;
 
 #[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Project {
     pub name: String,
-    /// Most that may be in escrow at once.
-    pub quota: Option<Credits>,
+    pub quota: Quota,
+    /// The event that set it.
+    pub quota_set: EventIndex,
     /// Share of the network against other projects' weights.
     pub weight: u16,
     /// Last number of its own event sequence.
@@ -35,6 +40,48 @@ pub struct Project {
     pub blob_count: u64,
     /// Charged to its VMem: the bounds of the mid-states of its open jobs. Units: bytes.
     pub vmem_bytes: u64,
+    /// Shards of its open jobs that were given to agents and are not done.
+    pub begun_count: u64,
+}
+
+impl Project {
+    pub fn new(name: String, weight: u16, quota: Quota, born: EventIndex) -> Project {
+        Project {
+            name,
+            quota,
+            quota_set: born,
+            weight,
+            seq: 0,
+            last_leaf: [0; 32],
+            escrow: 0,
+            remembered_count: 0,
+            blob_bytes: 0,
+            blob_count: 0,
+            vmem_bytes: 0,
+            begun_count: 0,
+        }
+    }
+
+    pub fn blob_bytes_max(&self) -> u64 {
+        self.quota.blob_bytes.unwrap_or(BLOB_BYTES_MAX)
+    }
+
+    pub fn blob_count_max(&self) -> u64 {
+        self.quota.blob_count.unwrap_or(BLOB_COUNT_MAX)
+    }
+
+    pub fn vmem_bytes_max(&self) -> u64 {
+        self.quota.vmem_bytes.unwrap_or(VMEM_BYTES_MAX)
+    }
+
+    pub fn uploads_max(&self) -> u32 {
+        self.quota.uploads.unwrap_or(UPLOADS_MAX)
+    }
+
+    /// How many more shards may be given out; the most there is without a limit.
+    pub fn shards_left(&self) -> u64 {
+        self.quota.shards.map_or(u64::MAX, |most| most.saturating_sub(self.begun_count))
+    }
 }
 
 #[derive(Clone, Serialize, Deserialize, Debug)]

@@ -3,6 +3,7 @@
 use super::{Grant, Retry};
 use crate::agents::Agent;
 use crate::jobs::JobState;
+use crate::projects::Project;
 use crate::scratch::Limbo;
 use crate::world::{Meta, World};
 use alloc::vec::Vec;
@@ -39,10 +40,47 @@ impl World {
                 floor.filter(|((s, ..), ())| *s == shape).map_or(self.scheduler.clock, |((_, time, _), ())| *time);
             let now = self.share(project);
             self.set_share(project, now.max(floor));
-            let now = self.share(project);
-            self.scheduler.order.insert((shape, now, project), ());
+            if !self.is_capped(project) {
+                let now = self.share(project);
+                self.scheduler.order.insert((shape, now, project), ());
+            }
         }
         self.scheduler.queue.insert((shape, project, 9 - priority.min(9), job), ());
+    }
+
+    /// Whether a project has as many shards under way as it may have.
+    pub(crate) fn is_capped(&self, project: ProjectId) -> bool {
+        self.projects.projects.get(&project).is_some_and(|project| project.shards_left() == 0)
+    }
+
+    /// Counts shards of a job that are under way from now on, or are not any more. Only a project below its limit stands in
+    /// the fair share's order.
+    pub(crate) fn count_begun(&mut self, job: JobId, change: i64) {
+        let job = self.job_mut(job);
+        job.begun_count = job.begun_count.checked_add_signed(change).expect("what is done was begun");
+        let project = job.project();
+        self.in_order(project, |project| {
+            project.begun_count = project.begun_count.checked_add_signed(change).expect("as its jobs");
+        });
+    }
+
+    /// Changes what tells whether a project is at its limit, and its place in the order with it.
+    pub(crate) fn in_order(&mut self, id: ProjectId, change: impl FnOnce(&mut Project)) {
+        let project = self.projects.projects.get_mut(&id).expect("a job's project exists");
+        let was = project.shards_left() == 0;
+        change(project);
+        let is = project.shards_left() == 0;
+        if was == is {
+            return;
+        }
+        let now = self.share(id);
+        for shape in 0..self.scheduler.shapes.len() as u32 {
+            if is {
+                self.scheduler.order.remove(&(shape, now, id));
+            } else if self.has_queue(shape, id) {
+                self.scheduler.order.insert((shape, now, id), ());
+            }
+        }
     }
 
     fn has_queue(&self, shape: u32, project: ProjectId) -> bool {
@@ -107,6 +145,9 @@ impl World {
         };
         self.scheduler.leases.add(e.agent, grant);
         let count = e.shards.count();
+        if e.attempt == 1 {
+            self.count_begun(e.job, count as i64);
+        }
         let job = self.job_mut(e.job);
         job.in_flight_count += count;
         if job.state == JobState::Queued {

@@ -4,6 +4,7 @@
 
 mod checkpoints;
 mod forged;
+mod quotas;
 #[path = "../rig/mod.rs"]
 mod rig;
 
@@ -71,6 +72,11 @@ enum Act {
     NodeLost,
     Leader(u16),
     Price(u8),
+    Quota {
+        project: u8,
+        shards: Option<u8>,
+        credits: Option<u8>,
+    },
     Tick(u16),
     /// The leader's world is read back from a snapshot of the follower.
     Failover,
@@ -99,6 +105,8 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => Just(Act::NodeLost),
         1 => any::<u16>().prop_map(Act::Leader),
         1 => n().prop_map(Act::Price),
+        2 => (n(), proptest::option::of(0..6u8), proptest::option::of(n()))
+            .prop_map(|(project, shards, credits)| Act::Quota { project, shards, credits }),
         6 => any::<u16>().prop_map(Act::Tick),
         1 => Just(Act::Failover),
     ]
@@ -245,6 +253,12 @@ impl Play {
                 let version = old.version + 1;
                 vec![self.hub.asked(PolicyChanged { version, prices: vec![("fake".into(), rate)], ..old })]
             }
+            Act::Quota { project, shards, credits } => {
+                let project = pick(&self.projects, project).unwrap();
+                let credits = credits.map(|credits| Credits(u128::from(credits) * 1_000_000));
+                let quota = Quota { shards: shards.map(u64::from), credits, ..Quota::default() };
+                vec![self.hub.asked(QuotaChanged { project, quota, replaces: None })]
+            }
             Act::Tick(_) | Act::Failover => Vec::new(),
         }
     }
@@ -292,7 +306,12 @@ impl Play {
             assert!(job.ended.is_none() || escrow == 0, "{id} is over and holds {escrow}");
             assert!(job.ended.is_none() || live == 0, "{id} is over and has leases");
             assert!(job.closed_count <= job.accepted_count && job.accepted_count <= job.shard_count);
-            let Some(work) = world.scheduler.work.get(id) else { continue };
+            let Some(work) = world.scheduler.work.get(id) else {
+                assert_eq!(job.begun_count, 0, "{id} has no work");
+                continue;
+            };
+            let again = work.retries.iter().filter(|(_, retry)| retry.pending).count() as u64;
+            assert_eq!(job.begun_count, job.in_flight_count + again, "{id} is under way");
             assert!(!job.is_complete() || work.half_done.iter().next().is_none(), "{id} is whole and has shards begun");
             for (shard, begun) in work.half_done.iter() {
                 assert!(begun.from > 0 || begun.checkpoint.is_some(), "nothing is done of {id}.{shard}");
@@ -308,6 +327,8 @@ impl Play {
             let held: i128 =
                 jobs.map(|j| world.accounting.balance(forge_projections::accounting::Account::JobEscrow(j))).sum();
             assert_eq!(held as u128, project.escrow, "escrow of {id}");
+            let begun = world.jobs.jobs.iter().filter(|(_, j)| j.project() == *id).map(|(_, j)| j.begun_count);
+            assert_eq!(begun.sum::<u64>(), project.begun_count, "shards of {id} under way");
         }
         self.check_explanations();
     }

@@ -1,8 +1,9 @@
 //! A job's life as its owner sees it.
 
+use forge_event::Digest;
 use forge_tests::*;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_job_goes_in_and_its_result_comes_out() {
@@ -84,6 +85,46 @@ async fn a_project_without_credits_is_told_the_numbers() {
     capped["limits"] = json!({"max_credits": "0.000001"});
     let capped = Job::submit(&admin, capped).await.ended(&admin).await;
     assert_eq!(capped["error"]["code"], "quota-exceeded", "{capped}");
+}
+
+#[tokio::test]
+async fn a_project_keeps_to_its_quota() {
+    let mut house = House::found().await;
+    house.agents(1, 8).await;
+    let admin = house.client();
+    let path = format!("/v1/projects/{PROJECT}/quota");
+    let first = admin.get(&path).await.is(200);
+    assert_eq!((&first.json()["limits"]["shards"], &first.json()["used"]["shards"]), (&json!(null), &json!(0)));
+    let seen = first.header("etag").expect("a tag").to_owned();
+    let set = |body: Value, etag: &str| {
+        let (admin, path, etag) = (&admin, &path, etag.to_owned());
+        async move { admin.send(Method::PUT, path, &[("if-match", &*etag)], Some(body)).await }
+    };
+    let quota =
+        json!({"credits": null, "shards": 2, "blob_bytes": 10, "blob_count": null, "vmem_bytes": null, "uploads": 3});
+    let changed = set(quota.clone(), &seen).await.is(200);
+    assert_eq!((&changed.json()["quota"], &changed.json()["limits"]["uploads"]), (&quota, &json!(3)));
+    assert_eq!(set(json!({}), &seen).await.is(412).problem(), "stale-etag");
+    let wrong = set(json!({"shards": -1, "upload": 1}), "*").await.is(422).json();
+    let faults = wrong["errors"].as_array().expect("a list").iter().map(|fault| fault["pointer"].clone());
+    assert_eq!(Value::from_iter(faults), json!(["#/upload", "#/shards"]), "{wrong}");
+    let client = admin.with_key(&house.key(PROJECT, &["jobs:read", "jobs:write", "blobs"]).await);
+    let own = client.send(Method::PUT, &path, &[], Some(quota)).await.is(403);
+    assert_eq!(own.problem(), "forbidden");
+
+    let blob = b"eleven bytes".to_vec();
+    let digest = Digest::of(&blob).to_string();
+    let refused = client.try_send(Method::PUT, &format!("/v1/blobs/{digest}"), &[], Some(blob)).await;
+    assert_eq!(refused.expect("an answer").is(409).problem(), "quota-exceeded");
+    let job = Job::submit(&client, null(6, 50_000)).await;
+    let waits = until("two shards are under way", async || {
+        let used = client.get(&path).await.is(200).json()["used"]["shards"].as_u64();
+        let why = client.get(&format!("/v1/shards/{}.5/explain", job.id)).await;
+        (used == Some(2) && why.status == 200).then(|| why.json()["decisive"]["code"].clone())
+    });
+    assert_eq!(waits.await, "project-limit");
+    job.result(&client).await;
+    assert_eq!(client.get(&path).await.is(200).json()["used"]["shards"], 0);
 }
 
 #[tokio::test]

@@ -213,6 +213,19 @@ pub fn events() -> Vec<Event> {
         }
         .into(),
         ShardResumed { job, shard: 17, agent, attempt: 2, from: 1_250_000 }.into(),
+        QuotaChanged {
+            project: ProjectId(3),
+            quota: Quota {
+                credits: Some(Credits(2_500_000)),
+                shards: Some(64),
+                blob_bytes: None,
+                blob_count: None,
+                vmem_bytes: Some(1 << 20),
+                uploads: Some(2),
+            },
+            replaces: Some(EventIndex(3)),
+        }
+        .into(),
     ]
 }
 
