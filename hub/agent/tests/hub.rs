@@ -1,8 +1,10 @@
 //! The reference agent and the hub's door together: enrolment, work, seals, drain, loss.
 
+mod counted;
 mod support;
 
-use forge_agent::{AgentConfig, Stopped};
+use counted::Counted;
+use forge_agent::{AgentConfig, Registry, Stopped};
 use forge_event::*;
 use forge_log::memory::Injected;
 use serde_json::json;
@@ -89,6 +91,38 @@ async fn an_aborted_agent_is_lost_and_its_successor_takes_over() {
     let again = rig.fleet.start(config(&folder)).await.expect("started");
     rig.succeeded(job).await;
     assert_eq!(again.drain().await, Stopped::Drained);
+    rig.stop().await;
+}
+
+/// An agent dies wherever it does in a shard: what runs again is what it had done since its last checkpoint.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_shard_cut_off_at_most_a_fifth_runs_again() {
+    const CELLS: u64 = 1_600_000;
+    let mut rig = Rig::start().await;
+    let counted = Counted::of(CELLS, 1_150_000);
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let mut agents = Vec::new();
+    for folder in &folders {
+        rig.enrol(folder.path()).await;
+        let registry = Registry::empty().with(counted.clone());
+        let config = AgentConfig { slots: 1, registry, checkpoint_interval: Counted::INTERVAL, ..config(folder) };
+        let agent = rig.fleet.start(config).await.expect("started");
+        agent.ready().await.expect("a session");
+        agents.push(agent);
+    }
+    let job = rig.submit_cut("monte_carlo", json!({"model": "pi", "samples": CELLS, "seed": 1}), Some(CELLS)).await;
+    let kept = |w: &forge_projections::World| w.begun(job, 0)?.checkpoint.clone();
+    rig.until("the checkpoint before its death", |w| kept(w).is_some_and(|kept| counted.last() == Some(kept.cells)))
+        .await;
+    let checkpoint = rig.hub.read(kept).expect("it is there");
+    let at = agents.iter().position(|agent| agent.agent_id() == checkpoint.agent).expect("it is one of them");
+    let done = counted.run();
+    agents.swap_remove(at).abort();
+    rig.succeeded(job).await;
+    assert_eq!(rig.count(|e| matches!(e, Event::ShardResumed(_))), 1);
+    let again = counted.run() - CELLS;
+    assert_eq!(again, done - checkpoint.cells, "it goes on behind the checkpoint");
+    assert!(again <= CELLS / 5, "{again} of {CELLS} cells ran twice");
     rig.stop().await;
 }
 

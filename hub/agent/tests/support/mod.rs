@@ -109,8 +109,13 @@ impl Rig {
     }
 
     pub async fn submit(&mut self, kind: &str, spec: serde_json::Value) -> JobId {
+        self.submit_cut(kind, spec, None).await
+    }
+
+    /// The same, with so many cells a shard.
+    pub async fn submit_cut(&mut self, kind: &str, spec: serde_json::Value, shard_cells: Option<u64>) -> JobId {
         let family = forge_adapters::Registry.newest(kind).expect("a kind");
-        let checked = family.check_spec(&spec, None).expect("a good spec");
+        let checked = family.check_spec(&spec, shard_cells).expect("a good spec");
         let job = JobSubmitted {
             project: PROJECT,
             kind: kind.into(),
@@ -118,7 +123,7 @@ impl Rig {
             name: None,
             labels: vec![],
             spec: checked.spec,
-            shard_cells: None,
+            shard_cells,
             requirements: Requirements::default(),
             limits: Limits::default(),
             priority: 5,
