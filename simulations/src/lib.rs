@@ -44,7 +44,7 @@ pub struct Options {
 }
 
 /// Every kind of fault that a corpus of some size must have seen fire.
-pub const FAULTS: [&str; 28] = [
+pub const FAULTS: [&str; 30] = [
     "message lost",
     "message delayed",
     "message reordered",
@@ -68,6 +68,8 @@ pub const FAULTS: [&str; 28] = [
     "stranger's turn ignored",
     "agent left",
     "agent crashed",
+    "checkpoint taken",
+    "shard resumed",
     "leases resumed",
     "lease stolen",
     "result sent twice",

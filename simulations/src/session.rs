@@ -7,14 +7,14 @@ use crate::network::{Connection, End};
 use crate::trace::{Kind, Trace};
 use forge_event::*;
 use forge_hub::Hub;
-use forge_hub::agents::{hubs, presented, submit};
+use forge_hub::agents::{checkpoint, hubs, presented, submit};
 use forge_hub::effects::dispatch::Dispatcher;
 use forge_log::CommittedTurn;
 use forge_log::network::identity::verify;
 use forge_projections::{Command, World};
 use forge_protocol::{
-    Action, AgentToHub, CancelReason, CloseCode, Delivery, HubSession, HubToAgent, Now, Seal, SubmissionId, Verdict,
-    Welcome, frame,
+    Action, AgentToHub, CancelReason, Checkpoint, CloseCode, Delivery, HubSession, HubToAgent, Now, Seal, SubmissionId,
+    Verdict, Welcome, frame,
 };
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -99,6 +99,8 @@ struct Live<'a> {
     leases: BTreeMap<u64, LeaseId>,
     next_stream: u64,
     submissions: FuturesUnordered<BoxFuture<'static, (SubmissionId, Verdict)>>,
+    /// The checkpoint that is being recorded.
+    keeping: FuturesUnordered<BoxFuture<'static, ()>>,
     started: Instant,
     /// When to give the agent somebody else's lease, and which it had; `None` on an honest node.
     sloppy: Option<(Instant, Stolen)>,
@@ -136,6 +138,7 @@ impl<'a> Live<'a> {
             leases: BTreeMap::new(),
             next_stream: CONTROL + 1,
             submissions: FuturesUnordered::new(),
+            keeping: FuturesUnordered::new(),
             started,
             sloppy: sloppy.map(|stolen| (started + Duration::from_millis(SLOPPY_MS), stolen)),
             trace,
@@ -159,6 +162,7 @@ impl<'a> Live<'a> {
                 message = self.connection.recv(), if connected && self.machine.has_room() => Event::Message(message),
                 turn = next_turn(&mut self.turns), if connected => Event::Turn(turn),
                 Some((id, verdict)) = self.submissions.next(), if !self.submissions.is_empty() => Event::Verdict(id, verdict),
+                Some(()) = self.keeping.next(), if !self.keeping.is_empty() => Event::Timer,
                 () = sleep_until(sloppy_at), if connected && sloppy_at.is_some() => Event::Sloppy,
                 () = sleep_until(retry_at), if retry_at.is_some() => Event::Timer,
             };
@@ -241,6 +245,7 @@ impl<'a> Live<'a> {
     fn handle_control(&mut self, bytes: &[u8]) {
         match frame::take(bytes) {
             Ok(Some((AgentToHub::Seal(seal), _))) => self.handle_seal(seal),
+            Ok(Some((AgentToHub::Checkpoint(checkpoint), _))) => self.handle_checkpoint(checkpoint),
             Ok(Some((AgentToHub::Draining, _))) => self.machine.handle_draining(),
             Ok(Some((AgentToHub::Leaving, _))) => self.machine.handle_leaving(),
             Ok(Some((AgentToHub::Report { .. }, _))) => {}
@@ -260,6 +265,22 @@ impl<'a> Live<'a> {
             self.machine.handle_seal(seal);
         } else {
             self.broke_protocol();
+        }
+    }
+
+    fn handle_checkpoint(&mut self, checkpoint: Checkpoint) {
+        if !self.keeping.is_empty() || !self.machine.holds(checkpoint.lease) {
+            return;
+        }
+        match checkpoint::read(self.hub, (self.joined.agent, self.joined.epoch), &self.joined.key, checkpoint) {
+            Ok(Some(fact)) => {
+                self.trace.fired("checkpoint taken");
+                let hub = self.hub.clone();
+                let keep = async move { drop(hub.command(Command::Fact(fact.into())).await) };
+                self.keeping.push(keep.boxed());
+            }
+            Ok(None) => {}
+            Err(_) => self.broke_protocol(),
         }
     }
 
@@ -300,6 +321,7 @@ impl<'a> Live<'a> {
                 forge_event::Event::AgentJoined(e) if e.agent == agent && index > self.joined.index => {
                     self.look_again();
                 }
+                forge_event::Event::ShardResumed(_) => self.trace.fired("shard resumed"),
                 forge_event::Event::AgentLost(e) if e.agent == agent => self.look_again(),
                 forge_event::Event::NodeLost(e) if e.node == self.hub.node() => self.look_again(),
                 _ => {}

@@ -18,6 +18,13 @@ pub fn compute(kind: &str, payload: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// What a shard that can be resumed has given after half its cells, with their number.
+pub fn half(kind: &str, payload: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let mut run = (kind == "monte_carlo").then(|| ShardRun::new(payload)).flatten()?;
+    let half = run.cells() / 2;
+    (half > 0 && run.advance_by(half)).then(|| (half, run.so_far()))
+}
+
 /// How long an honest agent takes. Units: ms.
 pub fn takes_ms(kind: &str, payload: &[u8]) -> u64 {
     match kind {

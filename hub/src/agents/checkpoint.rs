@@ -10,7 +10,7 @@ use forge_protocol::Checkpoint;
 ///
 /// # Errors
 /// How it breaks the protocol.
-pub(super) fn read(
+pub fn read(
     hub: &Hub,
     (agent, epoch): (AgentId, Epoch),
     key: &[u8; 32],

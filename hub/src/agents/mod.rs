@@ -2,7 +2,7 @@
 //!
 //! What decides anything is in `forge_protocol::HubSession`; here bytes and events are moved.
 
-mod checkpoint;
+pub mod checkpoint;
 mod enrol;
 mod join;
 mod listener;

@@ -10,10 +10,10 @@ use crate::session::CONTROL;
 use crate::trace::{Kind, Trace};
 use crate::work;
 use bytes::Bytes;
-use forge_event::{AgentId, Capabilities, LeaseId, seal};
+use forge_event::{AgentId, Capabilities, Digest, LeaseId, seal};
 use forge_log::network::identity::Identity;
 use forge_protocol::message::Assign;
-use forge_protocol::{AgentSession, AgentToHub, HubToAgent, Now, Outcome, Seal, Start, frame};
+use forge_protocol::{AgentSession, AgentToHub, Checkpoint, HubToAgent, Now, Outcome, Seal, Start, frame};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use tokio::time::Instant;
 
 /// The hub has so long to welcome.
 const WELCOME_WAIT: Duration = Duration::from_secs(12);
+/// A shard that is never finished has half of it done in half this time.
+const HALF_OF_FOR_EVER_MS: u64 = 200;
 /// How often a second session is thought of.
 const DOUBLE_EVERY: Duration = Duration::from_millis(1_500);
 
@@ -46,6 +48,8 @@ pub(crate) struct Agent {
 struct Work {
     assign: Assign,
     done_at: Option<Instant>,
+    /// When it has a checkpoint to hand over.
+    half_at: Option<Instant>,
 }
 
 struct Process {
@@ -158,7 +162,10 @@ impl Process {
                         Err(why) => return self.fault(why),
                     }
                 }
-                () = sleep_until(next) => self.finish_due(&connection),
+                () = sleep_until(next) => {
+                    self.checkpoints_due(&connection);
+                    self.finish_due(&connection);
+                }
                 () = sleep_until(leaves_at) => return Over::Left,
                 () = tokio::time::sleep_until(double_at) => {
                     double_at = Instant::now() + DOUBLE_EVERY;
@@ -172,7 +179,7 @@ impl Process {
     /// When work or a seal is due.
     fn next_alarm(&self) -> Option<Instant> {
         let seal = self.machine.seal_time().map(|at| self.started + Duration::from_millis(at.0));
-        self.work.values().filter_map(|w| w.done_at).chain(seal).min()
+        self.work.values().flat_map(|w| [w.done_at, w.half_at]).flatten().chain(seal).min()
     }
 
     /// The faults are over: what was stalled may go on.
@@ -186,11 +193,8 @@ impl Process {
     fn send_seal(&mut self, connection: &Connection) -> std::io::Result<()> {
         let now = self.now();
         let Some(due) = self.machine.poll_seal(now) else { return Ok(()) };
-        let bytes = self.agent.identity.sign(&seal::message(self.agent.id, due.upto, &due.head));
-        let (mut first, mut second) = ([0; 32], [0; 32]);
-        first.copy_from_slice(&bytes[..32]);
-        second.copy_from_slice(&bytes[32..]);
-        let seal = Seal { upto: due.upto, head: due.head, signature: [first, second] };
+        let signature = halves(&self.agent.identity.sign(&seal::message(self.agent.id, due.upto, &due.head)));
+        let seal = Seal { upto: due.upto, head: due.head, signature };
         connection.send(CONTROL, frame::encode(&AgentToHub::Seal(seal)))
     }
 
@@ -240,10 +244,26 @@ impl Process {
                 let honest = work::takes_ms(&assign.kind, &assign.payload);
                 let takes = self.agent.behaviour.takes_ms(honest, released, &mut self.agent.dice);
                 let done_at = takes.map(|ms| Instant::now() + Duration::from_millis(ms));
-                self.work.insert(lease, Work { assign, done_at });
+                // Half of it is done after half the time; what will never end has come so far too.
+                let half_at = Instant::now() + Duration::from_millis(takes.unwrap_or(HALF_OF_FOR_EVER_MS) / 2);
+                let half_at = (!self.agent.is_liar && assign.kind == "monte_carlo").then_some(half_at);
+                self.work.insert(lease, Work { assign, done_at, half_at });
             }
             Start::Have => drop(connection.send(stream, frame::encode(&AgentToHub::Have))),
             Start::Answer => self.answer(connection, lease),
+        }
+    }
+
+    fn checkpoints_due(&mut self, connection: &Connection) {
+        let now = Instant::now();
+        for (lease, work) in self.work.iter_mut().filter(|(_, w)| w.half_at.is_some_and(|at| at <= now)) {
+            work.half_at = None;
+            let Some((cells, bytes)) = work::half(&work.assign.kind, &work.assign.payload) else { continue };
+            let message = seal::checkpoint_message(self.agent.id, *lease, cells, &Digest::of(&bytes));
+            let signature = halves(&self.agent.identity.sign(&message));
+            let checkpoint = Checkpoint { lease: *lease, cells, bytes, signature };
+            // A dead connection shows itself where it is read.
+            let _ = connection.send(CONTROL, frame::encode(&AgentToHub::Checkpoint(checkpoint)));
         }
     }
 
@@ -295,6 +315,14 @@ impl Process {
         let _ = ghost.send(CONTROL, frame::encode(&AgentToHub::Hello(hello)));
         let _ = tokio::time::timeout(Duration::from_millis(200), ghost.recv()).await;
     }
+}
+
+/// A signature as it travels.
+fn halves(signature: &[u8; 64]) -> [[u8; 32]; 2] {
+    let (mut first, mut second) = ([0; 32], [0; 32]);
+    first.copy_from_slice(&signature[..32]);
+    second.copy_from_slice(&signature[32..]);
+    [first, second]
 }
 
 fn capabilities() -> Capabilities {

@@ -75,7 +75,12 @@ impl ShardRun {
 
     /// Does about two milliseconds of work; false once all is done.
     pub fn advance(&mut self) -> bool {
-        let until = self.work.count.min(self.done + self.batch);
+        self.advance_by(self.batch)
+    }
+
+    /// Does so many samples, or what is left; false once all is done.
+    pub fn advance_by(&mut self, samples: u64) -> bool {
+        let until = self.work.count.min(self.done.saturating_add(samples));
         let mut values = [0.0; LANES];
         while self.done < until {
             let count = (until - self.done).min(LANES as u64) as usize;
