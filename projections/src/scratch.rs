@@ -4,6 +4,7 @@ use crate::jobs::Failure;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use forge_event::*;
 
 /// Shards whose lease ended without a result, until they are requeued.
@@ -69,8 +70,10 @@ pub(crate) struct Scratch {
     pub unvoided: VecDeque<Unvoided>,
     /// Work may be left for the next turn: a budget ran out, or nobody looked.
     pub leftover: bool,
-    /// Room for a digest, then the canonical bytes of the event that is being folded.
+    /// Of each event so far: room for a digest, then its canonical bytes. Empty between turns.
     bytes: Vec<u8>,
+    /// Where each event's bytes begin and end.
+    written: Vec<Range<usize>>,
 }
 
 const DIGEST_BYTES: usize = 32;
@@ -95,25 +98,39 @@ impl Scratch {
         self.unpaid.clear();
         self.unvoided.clear();
         self.leftover = false;
+        self.close();
     }
 
     /// Takes in the event that is folded next.
     pub fn write(&mut self, event: &Event) {
-        let mut bytes = core::mem::take(&mut self.bytes);
-        bytes.clear();
-        bytes.extend_from_slice(&[0; DIGEST_BYTES]);
-        self.bytes = postcard::to_extend(event, bytes).expect("an event has no value that postcard cannot write");
+        self.bytes.extend_from_slice(&[0; DIGEST_BYTES]);
+        let start = self.bytes.len();
+        codec::append(event, &mut self.bytes);
+        self.written.push(start..self.bytes.len());
     }
 
     /// The canonical bytes of the event that is being folded.
     pub fn event(&self) -> &[u8] {
-        &self.bytes[DIGEST_BYTES..]
+        self.written.last().map_or(&[], |place| &self.bytes[place.clone()])
+    }
+
+    /// The canonical bytes of each event so far.
+    pub fn events(&self) -> impl Iterator<Item = &[u8]> {
+        self.written.iter().map(|place| &self.bytes[place.clone()])
+    }
+
+    /// Forgets what was written: the turn is over.
+    pub fn close(&mut self) {
+        self.bytes.clear();
+        self.written.clear();
     }
 
     /// BLAKE3(before ‖ that event's bytes).
     pub fn digest_after(&mut self, before: &Digest) -> Digest {
-        self.bytes[..DIGEST_BYTES].copy_from_slice(&before.0);
-        Digest::of(&self.bytes)
+        let place = self.written.last().expect("an event is written before it is folded");
+        let room = place.start - DIGEST_BYTES;
+        self.bytes[room..place.start].copy_from_slice(&before.0);
+        Digest::of(&self.bytes[room..place.end])
     }
 
     /// # Panics

@@ -120,6 +120,15 @@ impl World {
             self.genesis = Digest::of(frame);
         }
         self.head = head;
+        self.turn.close();
+    }
+
+    /// The frame of the running turn, from the bytes that its events were folded as.
+    ///
+    /// # Panics
+    /// If `turn` is not the running one.
+    pub fn frame_of(&self, turn: &Turn) -> Vec<u8> {
+        codec::assemble_turn(turn, self.turn.events())
     }
 
     /// Folds one event of the running turn. Total: what was admitted or derived always folds.

@@ -295,7 +295,7 @@ impl<T> Machine<T> {
             waiters.extend(self.recorded(one, index, at));
         }
         let turn = Turn { expected, at, salt, policy: POLICY, facts, decisions };
-        let frame = codec::encode_turn(&turn);
+        let frame = self.head.frame_of(&turn);
         self.head.close(&frame);
         self.in_flight.push_back(waiters);
         Some(Sealed { frame, events: turn.len() })

@@ -102,6 +102,26 @@ pub fn encode_turn(turn: &Turn) -> Vec<u8> {
     frame(TURN_VERSION, &payload)
 }
 
+/// The turn's frame, from its events' canonical bytes in their order: whoever folded them has written them already.
+///
+/// # Panics
+/// As [`encode_turn`], and if there are fewer `events` than the turn has.
+pub fn assemble_turn<'a>(turn: &Turn, mut events: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    assert!(lists_fit(turn), "facts and decisions stand in their own lists");
+    let mut event = || events.next().expect("each event of the turn was written");
+    let mut payload = Vec::new();
+    append(&(turn.expected, turn.at, turn.salt, turn.policy, turn.facts.len()), &mut payload);
+    for fact in &turn.facts {
+        append(&fact.by, &mut payload);
+        payload.extend_from_slice(event());
+    }
+    append(&turn.decisions.len(), &mut payload);
+    for _ in &turn.decisions {
+        payload.extend_from_slice(event());
+    }
+    frame(TURN_VERSION, &payload)
+}
+
 /// Reads the first turn of `bytes`: the turn, and how many bytes its frame took.
 ///
 /// # Errors
@@ -131,6 +151,12 @@ fn lists_fit(turn: &Turn) -> bool {
 /// Bytes that `value` takes in a turn.
 pub fn encoded_len<T: serde::Serialize>(value: &T) -> usize {
     postcard::experimental::serialized_size(value).expect("an event has no value that postcard cannot write")
+}
+
+/// Appends the bytes that `value` takes in a turn.
+pub fn append<T: serde::Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    let appended = postcard::to_extend(value, core::mem::take(bytes));
+    *bytes = appended.expect("an event has no value that postcard cannot write");
 }
 
 /// Feeds what postcard writes to a hasher, in pieces worth hashing: postcard writes byte by byte.

@@ -151,9 +151,8 @@ impl World {
 
     /// Adds the event that is being folded to the job's evidence.
     pub(crate) fn add_evidence(&mut self, job: JobId) {
-        let before = self.job(job).evidence;
-        let after = self.turn.digest_after(&before);
-        self.job_mut(job).evidence = after;
+        let job = self.jobs.jobs.get_mut(&job).expect("admission and policy name only jobs that exist");
+        job.evidence = self.turn.digest_after(&job.evidence);
     }
 
     /// Takes voided results' shards back out of what is done; gives their agent and what had received them.

@@ -8,7 +8,7 @@ use crate::world::World;
 use alloc::string::{String, ToString};
 use core::fmt::{self, Debug};
 use forge_event::archive::{ArchiveError, Reader, Step};
-use forge_event::codec::{self, DecodeError};
+use forge_event::codec::DecodeError;
 use forge_event::*;
 
 /// Replays an archive held in memory.
@@ -170,7 +170,7 @@ impl<'a> Verifier<'a> {
         self.compare(turn, &derived)?;
         self.report.rederived += derived.len() as u64;
         // Equal values and canonical bytes: the decisions are equal byte for byte.
-        if codec::encode_turn(turn) != step.frame {
+        if self.report.world.frame_of(turn) != step.frame {
             let detail = "the turn's bytes are not the canonical ones of its events".into();
             return Err((FaultCode::UnknownEvent, turn.first(), detail));
         }

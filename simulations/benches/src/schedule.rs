@@ -210,7 +210,7 @@ impl Hub {
         }
         let decisions = self.world.decide(&Registry);
         let turn = Turn { expected, at, salt, policy: POLICY, facts, decisions };
-        let frame = codec::encode_turn(&turn);
+        let frame = self.world.frame_of(&turn);
         self.world.close(&frame);
         self.spent += started.elapsed();
         if frame.len() > limits::TURN_BYTES_MAX {
