@@ -191,8 +191,8 @@ pub trait Family: Sync + Send + Debug {
     /// Here and below `shard` counts from 0 within its stage.
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8>;
 
-    /// Cells of a shard, if an attempt may be taken up behind any of them: the results of its parts, in any order, are
-    /// then folded to the bits of the whole. `None`: it runs whole or not at all.
+    /// Cells of a shard, if an attempt may be taken up behind any of them: the results of its parts, folded from the first
+    /// to the last, then stand for that of the whole, to the bits of the document. `None`: it runs whole or not at all.
     fn cells(&self, _spec: &[u8], _plan: &[u8], _shard: ShardIndex) -> Option<u64> {
         None
     }

@@ -275,9 +275,7 @@ impl<'a> Live<'a> {
         match checkpoint::read(self.hub, (self.joined.agent, self.joined.epoch), &self.joined.key, checkpoint) {
             Ok(Some(fact)) => {
                 self.trace.fired("checkpoint taken");
-                let hub = self.hub.clone();
-                let keep = async move { drop(hub.command(Command::Fact(fact.into())).await) };
-                self.keeping.push(keep.boxed());
+                self.keeping.push(checkpoint::keep(self.hub.clone(), fact).boxed());
             }
             Ok(None) => {}
             Err(_) => self.broke_protocol(),

@@ -1,9 +1,11 @@
 //! What a running attempt has done so far, from the wire to a fact.
 
+use crate::effects::dispatch::Deeper;
 use crate::handle::Hub;
 use forge_event::limits::INLINE_BYTES_MAX;
 use forge_event::*;
 use forge_log::network::identity;
+use forge_projections::Command;
 use forge_protocol::Checkpoint;
 
 /// The fact that a checkpoint is; `None` if it is not one that could be used.
@@ -31,6 +33,26 @@ pub fn read(
     };
     let LeaseId { job, shard, attempt } = lease;
     Ok(Some(CheckpointReceived { job, agent, epoch, attempt, shard, cells, digest, inline, checks, signature }))
+}
+
+/// Looks into the blobs that a checkpoint names, and hands it in. Nothing depends on it: what cannot be kept is forgotten.
+pub async fn keep(hub: Hub, fact: CheckpointReceived) {
+    let lease = LeaseId { job: fact.job, shard: fact.shard, attempt: fact.attempt };
+    let plan = hub.read(|world| world.checkpoint_plan(lease, fact.cells, hub.families()));
+    let deeper = plan.and_then(|plan| Deeper::of_part(&hub, lease.job, plan));
+    if let Some(deeper) = deeper {
+        match deeper.run(hub.clone(), fact.inline.clone(), fact.checks).await {
+            Ok((_, checks)) if checks.bits == 0 => {}
+            found => {
+                tracing::warn!(agent = %fact.agent, %lease, ?found, "a checkpoint whose blobs are not what it says");
+                return;
+            }
+        }
+    }
+    // Refused: its lease is over, or the last one is near enough.
+    if let Err(error) = hub.command(Command::Fact(Event::from(fact).into())).await {
+        tracing::debug!(?error, "a checkpoint was not kept");
+    }
 }
 
 /// Whether a message has this agent's signature.

@@ -1,9 +1,9 @@
 //! What single streams of a session do while it goes on with others.
 
+use super::checkpoint;
 use crate::effects::dispatch::Deeper;
 use crate::handle::Hub;
-use forge_event::{CheckpointReceived, Checks, Event, LeaseId};
-use forge_projections::Command;
+use forge_event::{CheckpointReceived, Checks, LeaseId};
 use forge_protocol::frame::FrameError;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::{AgentToHub, Assembler};
@@ -81,10 +81,7 @@ pub(super) async fn step(step: Step) -> Done {
             Done::Checked { lease, outcome: deeper.run(hub, result, checks).await }
         }
         Step::Keep { hub, fact } => {
-            // Refused: its lease is over, or the last one is near enough. Nothing depends on it.
-            if let Err(error) = hub.command(Command::Fact(Event::from(*fact).into())).await {
-                tracing::debug!(?error, "a checkpoint was not kept");
-            }
+            checkpoint::keep(hub, *fact).await;
             Done::Kept
         }
         Step::Read { lease, mut recv } => match recv.read_to_end(ANSWER_BYTES_MAX).await {

@@ -131,6 +131,12 @@ pub struct Deeper {
 }
 
 impl Deeper {
+    /// The checks of a checkpoint, whose cells are shard 0 of `plan`; `None`: its job has no blobs, or is gone.
+    pub fn of_part(hub: &Hub, id: JobId, plan: Vec<u8>) -> Option<Deeper> {
+        let job = Job::read(hub, id).filter(Job::uses_blobs)?;
+        Some(Deeper { job, id, plan: plan.into(), shard: 0 })
+    }
+
     /// Adds their bits to those of a result that passed the free checks.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! The mid-state of stages whose results are disjoint parts: every shard's result bytes, in shard order.
+//! The mid-state of stages whose results are disjoint parts: every shard's result bytes, in shard order. A shard that was
+//! taken up behind a checkpoint has several, in the order of its cells.
 //!
 //! Results that say "my part is the blob X" are folded by keeping what they say; later stages and the
 //! reduction read the parts. Exact for any order: a set union.
@@ -9,10 +10,13 @@ use alloc::vec::Vec;
 use forge_event::ShardIndex;
 use forge_projections::family::{DoneStage, MidState};
 
-/// Result bytes by shard.
+/// What a result takes besides its bytes, about. Units: bytes.
+pub const ENTRY_BYTES: usize = 48;
+
+/// Result bytes by shard and place in the shard.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Gathered {
-    parts: BTreeMap<ShardIndex, Vec<u8>>,
+    parts: BTreeMap<(ShardIndex, u32), Vec<u8>>,
     bytes: usize,
 }
 
@@ -20,12 +24,11 @@ impl Gathered {
     /// Reads back what [`MidState::encode`] wrote; `None` if it did not.
     pub fn decode(bytes: &[u8]) -> Option<Gathered> {
         let (parts, rest) = postcard::take_from_bytes::<Vec<(ShardIndex, Vec<u8>)>>(bytes).ok()?;
-        let ascending = parts.is_sorted_by(|a, b| a.0 < b.0);
-        if !rest.is_empty() || !ascending {
+        if !rest.is_empty() || !parts.is_sorted_by_key(|(shard, _)| *shard) {
             return None;
         }
-        let bytes = parts.iter().map(|(_, part)| part.len()).sum();
-        let gathered = Gathered { parts: parts.into_iter().collect(), bytes };
+        let mut gathered = Gathered::default();
+        parts.iter().for_each(|(shard, part)| gathered.fold(*shard, part));
         Some(gathered)
     }
 
@@ -42,11 +45,6 @@ impl Gathered {
         self.parts.values().map(Vec::as_slice)
     }
 
-    /// The result of a shard.
-    pub fn get(&self, shard: ShardIndex) -> Option<&[u8]> {
-        self.parts.get(&shard).map(Vec::as_slice)
-    }
-
     pub fn len(&self) -> usize {
         self.parts.len()
     }
@@ -58,18 +56,19 @@ impl Gathered {
 
 impl MidState for Gathered {
     fn fold(&mut self, shard: ShardIndex, result: &[u8]) {
-        let before = self.parts.insert(shard, result.to_vec());
-        assert!(before.is_none(), "a shard is folded once");
+        let before = self.parts.range((shard, 0)..=(shard, u32::MAX)).next_back();
+        let place = before.map_or(0, |((_, place), _)| place + 1);
+        self.parts.insert((shard, place), result.to_vec());
         self.bytes += result.len();
     }
 
     fn encode(&self) -> Vec<u8> {
-        let parts: Vec<(&ShardIndex, &Vec<u8>)> = self.parts.iter().collect();
+        let parts: Vec<(ShardIndex, &Vec<u8>)> = self.parts.iter().map(|((shard, _), part)| (*shard, part)).collect();
         postcard::to_allocvec(&parts).expect("bytes have no value that postcard cannot write")
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.bytes + 48 * self.parts.len()
+        size_of::<Self>() + self.bytes + ENTRY_BYTES * self.parts.len()
     }
 
     fn clone_box(&self) -> Box<dyn MidState> {

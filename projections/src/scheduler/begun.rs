@@ -168,7 +168,15 @@ impl World {
         Some(whole.check(&whole.part(from..whole.cells), result))
     }
 
-    /// The checks of a checkpoint: those of a result of these cells. `None`: the shard cannot have one of them.
+    /// A plan whose shard 0 is the cells of a checkpoint; `None`: the shard cannot have one of them.
+    pub fn checkpoint_plan(&self, lease: LeaseId, cells: u64, families: &dyn Families) -> Option<Vec<u8>> {
+        let whole = self.whole(lease.job, lease.shard, families)?;
+        let from = self.resumes_from(lease.job, lease.shard);
+        let to = from.checked_add(cells).filter(|to| cells > 0 && *to < whole.cells)?;
+        Some(whole.part(from..to))
+    }
+
+    /// The free checks of a checkpoint: those of a result of these cells. `None`: the shard cannot have one of them.
     pub fn check_checkpoint(
         &self,
         lease: LeaseId,
@@ -177,13 +185,8 @@ impl World {
         families: &dyn Families,
     ) -> Option<Checks> {
         let whole = self.whole(lease.job, lease.shard, families)?;
-        let from = self.resumes_from(lease.job, lease.shard);
-        let to = from.checked_add(cells).filter(|to| cells > 0 && *to < whole.cells)?;
-        let plan = whole.part(from..to);
-        let bits = whole.check(&plan, inline);
-        // What lies in blobs cannot be checked here, and goes when its attempt does.
-        let named = bits == 0 && !whole.family.result_blobs(&whole.job.submitted.spec, &plan, inline).is_empty();
-        (!named).then_some(Checks { version: whole.family.version(), bits })
+        let plan = self.checkpoint_plan(lease, cells, families)?;
+        Some(Checks { version: whole.family.version(), bits: whole.check(&plan, inline) })
     }
 
     pub(crate) fn admit_checkpoint(&self, e: &CheckpointReceived, families: &dyn Families) -> Result<(), Rejection> {

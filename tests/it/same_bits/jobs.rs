@@ -19,13 +19,26 @@ pub fn cut(mut body: Value, shard_cells: Value) -> Value {
     body
 }
 
+/// A storm and its perturbed likes over some towns.
+pub async fn storms(client: &Client, members: u64) -> Value {
+    let (tracks, exposure) = (keep(client, storm().into_bytes()).await, keep(client, towns().into_bytes()).await);
+    json!({"kind": "cat_model", "spec": {"tracks": tracks, "tracks_format": "csv", "exposure": exposure,
+        "members": members, "include_original": true, "perturb": {"max_shift_ini": 0.75, "max_dspeed_rel": 0.3,
+        "max_ddirection": 0.00873, "autocorr_dspeed": 0.85, "autocorr_ddirection": 0.5}, "dt_h": 1, "wind": "H08",
+        "wind_threshold": 17.0, "vulnerability": {"kind": "table", "v": [0, 30, 60], "mdr": [0, 0.2, 1]},
+        "years": 10, "rates": null, "years_simulated": null, "return_periods": [5, 20], "seed": 7}})
+}
+
+/// Puts a blob; gives its digest.
+async fn keep(client: &Client, bytes: Vec<u8>) -> String {
+    let digest = Digest::of(&bytes).to_string();
+    put(client, &digest, bytes).await;
+    digest
+}
+
 /// All families; their inputs are put through `client`. FFmpeg's is missing where there is no `ffmpeg`.
 pub async fn cases(client: &Client) -> Vec<Case> {
-    let keep = async |bytes: Vec<u8>| {
-        let digest = Digest::of(&bytes).to_string();
-        put(client, &digest, bytes).await;
-        digest
-    };
+    let keep = async |bytes: Vec<u8>| keep(client, bytes).await;
     let cells = |name, body: Value, cells: [Value; 4]| {
         let jobs = cells.into_iter().map(|cells| cut(body.clone(), cells)).collect();
         Case { name, jobs }
@@ -44,14 +57,10 @@ pub async fn cases(client: &Client) -> Vec<Case> {
     // Heavy on its diagonal, so that it has a factor.
     let definite = keep(npy(size, size, |i, j| if i == j { 900.0 } else { wave(i.min(j), i.max(j)) / 50.0 })).await;
     let field = keep(npy(48, 400, |i, j| (i as f64 * 0.3).sin() * (j as f64 * 0.05).cos() + wave(i, j) / 90.0)).await;
-    let (tracks, exposure) = (keep(storm().into_bytes()).await, keep(towns().into_bytes()).await);
     let climate = json!({"kind": "climate_pca", "spec": {"members": [field], "layout": "npy", "var": null, "lat": null,
         "weights": "none", "modes": 3, "mask": "nan", "outputs": ["eigenvalues", "eofs", "pcs"]}});
-    let cat = json!({"kind": "cat_model", "spec": {"tracks": tracks, "tracks_format": "csv", "exposure": exposure,
-        "members": 40, "include_original": true, "perturb": {"max_shift_ini": 0.75, "max_dspeed_rel": 0.3,
-        "max_ddirection": 0.00873, "autocorr_dspeed": 0.85, "autocorr_ddirection": 0.5}, "dt_h": 1, "wind": "H08",
-        "wind_threshold": 17.0, "vulnerability": {"kind": "table", "v": [0, 30, 60], "mdr": [0, 0.2, 1]},
-        "years": 10, "rates": null, "years_simulated": 200, "return_periods": [5, 20], "seed": 7}});
+    let mut cat = storms(client, 40).await;
+    cat["spec"]["years_simulated"] = json!(200);
     let mut cases = vec![
         cells("monte_carlo", call(20_000, Value::Null), [json!(null), json!(100), json!(700), json!(4999)]),
         tiles(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use forge_adapters::Registry;
 use forge_projections::replay::{Options, Verifier};
 use forge_tests::*;
-use jobs::{Case, cases, cut};
+use jobs::{Case, cases, cut, storms};
 use serde_json::{Value, json};
 
 /// The small job: few paths, so that shards of one path are affordable.
@@ -69,32 +69,40 @@ async fn who_died_does_not_show() {
     assert_eq!(report.ledger_sum(), 0);
 }
 
+/// One job whose results are inline, and one whose results lie in blobs; each is a single shard.
 #[tokio::test]
 async fn a_shard_goes_on_where_an_agent_that_died_left_it() {
     let mut house = House::found().await;
-    house.agents(2, 1).await;
+    house.agents(3, 1).await;
     let client = house.client();
-    let samples: u64 = if is_full() { 400_000_000 } else { 8_000_000 };
-    let job = Job::submit(&client, cut(of_many(samples), json!(samples))).await;
-    let left = format!("/v1/jobs/{}/events?type=checkpoint.received", job.id);
-    let agent = until("the only shard left a checkpoint", async || {
-        let events = client.get(&left).await.is(200).json();
-        events["data"][0]["data"]["agent"].as_str().map(str::to_owned)
-    });
-    house.kill_agent(&agent.await).await;
-    let result = job.result(&client).await;
-    let last = client.get(&left).await.is(200).json()["data"].as_array().expect("a list").clone();
-    let of_first =
-        last.iter().filter(|event| event["data"]["attempt"] == 1).filter_map(|e| e["data"]["cells"].as_u64());
-    let resumed = client.get(&format!("/v1/jobs/{}/events?type=shard.resumed", job.id)).await.is(200).json();
-    let from = resumed["data"][0]["data"]["from"].as_u64();
-    assert!(from.is_some_and(|from| from >= samples / 16), "{resumed}");
-    assert_eq!(from, of_first.max(), "it goes on behind the last one");
-    assert_eq!(
-        run(&house, cut(of_many(samples), json!(samples / 8))).await,
-        result,
-        "to the bits of a run in eight shards"
-    );
+    let (samples, members): (u64, u64) = if is_full() { (400_000_000, 400_000) } else { (8_000_000, 8_000) };
+    let cases = [(of_many(samples), samples), (storms(&client, members).await, members + 1)];
+    let mut jobs = Vec::new();
+    for (body, cells) in &cases {
+        jobs.push(Job::submit(&client, cut(body.clone(), json!(cells))).await);
+    }
+    let events = async |job: &Job, kind: &str| {
+        let path = format!("/v1/jobs/{}/events?type={kind}", job.id);
+        client.get(&path).await.is(200).json()["data"].as_array().expect("a list").clone()
+    };
+    for job in &jobs {
+        let agent = until("its only shard left a checkpoint", async || {
+            events(job, "checkpoint.received").await.first()?["data"]["agent"].as_str().map(str::to_owned)
+        });
+        house.kill_agent(&agent.await).await;
+    }
+    for (job, (body, cells)) in jobs.iter().zip(&cases) {
+        let result = job.result(&client).await;
+        let left = events(job, "checkpoint.received").await;
+        let of_first = left.iter().filter(|event| event["data"]["attempt"] == 1);
+        let resumed = events(job, "shard.resumed").await;
+        let from = resumed.first().and_then(|event| event["data"]["from"].as_u64());
+        assert!(from.is_some_and(|from| from >= cells / 16), "{resumed:?}");
+        let last = of_first.filter_map(|event| event["data"]["cells"].as_u64()).max();
+        assert_eq!(from, last, "it goes on behind the last one");
+        let again = run(&house, cut(body.clone(), json!(cells.div_ceil(8)))).await;
+        assert_eq!(again, result, "to the bits of a run in eight shards");
+    }
     let log = house.export(&client).await;
     let report = Verifier::new(&log, &Registry, Options { recheck: true, ..Options::default() }).finish();
     assert_eq!(report.fault, None, "the checkpoints of the log pass their checks again");

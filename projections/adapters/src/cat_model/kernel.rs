@@ -99,11 +99,21 @@ fn events(shard: &Shard, first: u64, count: u64, host: &mut dyn Host) -> Result<
         rows.extend_from_slice(&row(shard, &winds, track, member).encode());
         pace.cells_done += 1;
         pace.add(winds.len())?;
+        checkpoint(pace.host, pace.cells_done, count, &rows)?;
         current = Some((track, nodes));
     }
     host.progress(count)?;
     let blob = host.put(&rows)?;
     Ok(encode(&Part { cells: count, blob }))
+}
+
+/// Keeps what is done of a shard, if it is time to.
+pub fn checkpoint(host: &mut dyn Host, done: u64, cells: u64, bytes: &[u8]) -> Result<(), Stop> {
+    if done < cells && host.wants_checkpoint(done, cells) {
+        let blob = host.put(bytes)?;
+        host.checkpoint(done, encode(&Part { cells: done, blob }));
+    }
+    Ok(())
 }
 
 /// A track as the wind model takes it: at the steps that were asked for, with a radius at every node.

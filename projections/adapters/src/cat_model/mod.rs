@@ -26,10 +26,11 @@ pub mod work;
 mod years;
 
 use crate::faults::Faults;
-use crate::gathered::Gathered;
+use crate::gathered::{ENTRY_BYTES, Gathered};
 use crate::json;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{
     Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
@@ -97,6 +98,7 @@ impl Family for CatModel {
                     ("years_simulated", stage.cut.cells.into()),
                     ("shard_years", stage.cut.cells_a_shard.into()),
                 ]),
+                Stage::Part { .. } => panic!("a job's stages are whole"),
             });
         }
         known
@@ -104,6 +106,14 @@ impl Family for CatModel {
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         work::encode(&plan::stage(plan).work(&Spec::reread(spec), shard))
+    }
+
+    fn cells(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Option<u64> {
+        plan::stage(plan).range(shard).map(|(_, count)| count)
+    }
+
+    fn part(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex, cells: Range<u64>) -> Vec<u8> {
+        work::encode(&plan::stage(plan).part(shard, cells))
     }
 
     fn shard_blobs(&self, _spec: &[u8], plan: &[u8], _shard: ShardIndex) -> Vec<Digest> {
@@ -137,12 +147,13 @@ impl Family for CatModel {
         };
         match plan::stage(events.plan) {
             Stage::Events(stage) => document::document(&Spec::reread(past.spec), &stage, events, years, blobs),
-            Stage::Years(_) => Err(Fault::new("no-document", "the first stage is the event loss table")),
+            _ => Err(Fault::new("no-document", "the first stage is the event loss table")),
         }
     }
 
     fn mid_bytes_max(&self, _spec: &[u8], plan: &Plan) -> u64 {
-        64 + plan.shard_count * (48 + PART_BYTES_MAX)
+        // A shard may come in two parts; one cut off more often is rare, and takes as much again each time.
+        64 + plan.shard_count * 2 * (ENTRY_BYTES as u64 + PART_BYTES_MAX)
     }
 
     fn mid_state(&self, _spec: &[u8], _plan: &[u8]) -> Box<dyn MidState> {

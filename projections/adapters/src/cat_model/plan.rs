@@ -11,8 +11,10 @@ use super::{elt, resample, wind};
 use crate::cutting::cells_a_shard;
 use crate::faults::Faults;
 use crate::gathered::Gathered;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use core::ops::Range;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{Blobs, DoneStage, Fault, Plan, PlanHints, SpecFault};
 
@@ -198,17 +200,40 @@ pub fn stage(body: &[u8]) -> Stage {
 }
 
 impl Stage {
-    pub fn cut(&self) -> Cut {
+    fn cut(&self) -> Cut {
         match self {
             Stage::Events(stage) => stage.cut,
             Stage::Years(stage) => stage.cut,
+            Stage::Part { count, .. } => Cut { cells: *count, cells_a_shard: *count },
+        }
+    }
+
+    /// First cell and count of a shard; `None` past the last one.
+    pub fn range(&self, shard: ShardIndex) -> Option<(u64, u64)> {
+        match self {
+            Stage::Part { first, count, .. } => (shard == 0).then_some((*first, *count)),
+            whole => whole.cut().range(shard),
+        }
+    }
+
+    /// These cells of a shard, counted from its first.
+    pub fn part(self, shard: ShardIndex, cells: Range<u64>) -> Stage {
+        let (first, _) = self.range(shard).expect("a shard of the plan");
+        Stage::Part { of: Box::new(self), first: first + cells.start, count: cells.end - cells.start }
+    }
+
+    /// The stage that it is, or that it is a part of.
+    pub fn whole(&self) -> &Stage {
+        match self {
+            Stage::Part { of, .. } => of,
+            whole => whole,
         }
     }
 
     /// What a shard is to do.
     pub fn work(&self, spec: &Spec, shard: ShardIndex) -> Work {
-        let (first, count) = self.cut().range(shard).expect("a shard of the plan");
-        match self {
+        let (first, count) = self.range(shard).expect("a shard of the plan");
+        match self.whole() {
             Stage::Events(stage) => Work::Events {
                 hazard: Hazard {
                     wind: spec.wind,
@@ -234,6 +259,7 @@ impl Stage {
                 first,
                 count,
             },
+            Stage::Part { .. } => panic!("a part is of a whole stage"),
         }
     }
 
@@ -242,6 +268,7 @@ impl Stage {
         let mut blobs = match self {
             Stage::Events(stage) => alloc::vec![stage.tracks, stage.points],
             Stage::Years(stage) => alloc::vec![stage.events],
+            Stage::Part { of, .. } => of.blobs(),
         };
         blobs.sort();
         blobs.dedup();
@@ -253,6 +280,7 @@ impl Stage {
         let cell = match self {
             Stage::Events(stage) => event_ns(stage.nodes, u64::from(stage.point_count)),
             Stage::Years(stage) => year_ns(stage.rate),
+            Stage::Part { of, .. } => return of.shard_ns(),
         };
         cell.saturating_mul(self.cut().cells_a_shard)
     }

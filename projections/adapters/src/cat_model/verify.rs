@@ -25,7 +25,7 @@ pub const YEAR: u32 = 1 << 8;
 /// The result alone.
 pub fn check(plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
     let Some(part) = decode::<Part>(result) else { return FORM };
-    match stage(plan).cut().range(shard) {
+    match stage(plan).range(shard) {
         Some((_, count)) if count == part.cells => 0,
         _ => COUNT,
     }
@@ -38,24 +38,26 @@ pub fn check(plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
 pub fn check_blob(spec: &Spec, plan: &[u8], shard: ShardIndex, result: &[u8], blobs: &dyn Blobs) -> Result<u32, Fault> {
     let Some(part) = decode::<Part>(result) else { return Ok(FORM) };
     let stage = stage(plan);
-    let Some((first, count)) = stage.cut().range(shard) else { return Ok(COUNT) };
-    let bytes = match stage {
-        Stage::Events(_) => count * ROW_BYTES as u64,
+    let Some((first, count)) = stage.range(shard) else { return Ok(COUNT) };
+    let whole = stage.whole();
+    let bytes = match whole {
         Stage::Years(_) => count * YEAR_BYTES as u64,
+        _ => count * ROW_BYTES as u64,
     };
     if blobs.bytes(&part.blob)? != bytes {
         return Ok(LENGTH);
     }
     let bytes = blobs.whole(&part.blob, bytes)?;
-    Ok(match stage {
+    Ok(match whole {
         Stage::Events(stage) => {
             let rows = rows(&bytes).into_iter().zip(first..);
-            rows.fold(0, |bits, (row, cell)| bits | row_bits(spec, &stage, cell, &row))
+            rows.fold(0, |bits, (row, cell)| bits | row_bits(spec, stage, cell, &row))
         }
         Stage::Years(stage) => {
             let years = bytes.as_chunks::<YEAR_BYTES>().0.iter().map(|year| f64::from_le_bytes(*year));
-            years.fold(0, |bits, year| bits | year_bits(&stage, year))
+            years.fold(0, |bits, year| bits | year_bits(stage, year))
         }
+        Stage::Part { .. } => panic!("a part is of a whole stage"),
     })
 }
 

@@ -3,6 +3,7 @@
 use super::damage::Vulnerability;
 use super::spec::{Spec, Wind};
 use super::tracks::Notes;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use forge_event::{Digest, ShardIndex};
 use serde::de::DeserializeOwned;
@@ -101,6 +102,8 @@ pub enum Stage {
     Events(Events),
     /// Simulated years.
     Years(Years),
+    /// Some cells of one of these, for an attempt that takes up a shard: the plan has shard 0 only.
+    Part { of: Box<Stage>, first: u64, count: u64 },
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! the Poisson distribution; word `k` its `k`-th event, the first one whose summed rates pass `u · (all rates)`.
 
 use super::elt::floats;
-use super::kernel::unreadable;
+use super::kernel::{checkpoint, unreadable};
 use super::perturb::Words;
 use super::work::{Part, encode};
 use crate::host::{Host, Stop, whole};
@@ -46,6 +46,9 @@ pub fn run(
     for year in first..first + years {
         if (year - first).is_multiple_of(BATCH) {
             host.progress(year - first)?;
+            if year > first {
+                checkpoint(host, year - first, years, &losses)?;
+            }
         }
         losses.extend_from_slice(&table.year(&key, year).to_le_bytes());
     }
