@@ -6,7 +6,6 @@
 
 extern crate alloc;
 
-pub mod bad_input;
 pub mod blas;
 pub mod cat_model;
 pub mod climate_pca;

@@ -1,7 +1,9 @@
 //! Every bad input of every family has one fault with its pointer, its code and a way out; and what those of `monte_carlo` say.
 
+mod bad_input;
+
+use bad_input::Cases;
 use forge_adapters::Registry;
-use forge_adapters::bad_input::Cases;
 use forge_projections::family::{Families, Past, PlanHints, SpecFault};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Every bad input of the contract, through the doors: refused at its field and with a way out, and nothing stays of it.
 //!
-//! The cases are those of `forge_adapters::bad_input`, which names them in the contract's words. Left to a job's end, since only
+//! The cases are those of `projections/adapters/tests/bad_input`, which names them in the contract's words. Left to a job's end, since only
 //! running shows them, are these final codes:
 //! - `ffmpeg`: `input-unreadable`, `input-truncated` and `input-damaged` (what only decoding finds), `no-video`, `no-frames` and
 //!   `format-not-taken` (outside of mp4 and mov), `resolution-changes`, `negative-pts`, `times-not-ascending` (duplicate
@@ -8,7 +8,10 @@
 //! - `climate_pca`: numbers of members beyond what is scanned beforehand, `too-large` among them, and `rank-deficient`;
 //! - `blas`: `not-positive-definite` of a factorisation.
 
-use forge_adapters::bad_input::{Cases, Refused};
+#[path = "../../../projections/adapters/tests/bad_input/mod.rs"]
+mod bad_input;
+
+use bad_input::{Cases, Refused};
 use forge_tests::*;
 use futures::{StreamExt, stream};
 use reqwest::Method;

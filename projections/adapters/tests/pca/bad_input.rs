@@ -1,7 +1,6 @@
 //! What faults of bad inputs say, and inputs damaged anywhere.
 
-use forge_adapters::bad_input::climate_pca::{GRID, north, variable};
-use forge_adapters::bad_input::files::*;
+use super::files::*;
 use forge_adapters::climate_pca::ClimatePca;
 use forge_adapters::laws::MemoryBlobs;
 use forge_projections::family::{Family, SpecFault};

@@ -1,7 +1,7 @@
 //! Planted errors are flagged by the checks that read blobs, and what no check can flag ends the job with its reason.
 
 use super::bench;
-use forge_adapters::bad_input::files::*;
+use super::files::*;
 use forge_adapters::climate_pca::stage::{ANSWER_BYTES_MAX, Answer, FORMAT};
 use forge_adapters::climate_pca::table::{Bad, Wrong};
 use forge_adapters::climate_pca::{ClimatePca, kernel};

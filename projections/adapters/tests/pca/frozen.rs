@@ -2,7 +2,7 @@
 
 use super::bench;
 use super::damage::stages;
-use forge_adapters::bad_input::files::*;
+use super::files::*;
 use forge_adapters::climate_pca::ClimatePca;
 use forge_adapters::climate_pca::gram::Basis;
 use forge_adapters::climate_pca::stage::{Body, Payload, Stage};

@@ -1,7 +1,7 @@
 //! The document does not depend on the cutting, nor on how the same numbers are stored.
 
+use super::files::*;
 use super::{array, bench};
-use forge_adapters::bad_input::files::*;
 use forge_adapters::laws::MemoryBlobs;
 use serde_json::{Value, json};
 

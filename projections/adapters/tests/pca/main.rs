@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod damage;
+#[path = "../bad_input/files.rs"]
+mod files;
 mod frozen;
 mod laws;
 mod oracle;

@@ -1,7 +1,7 @@
 //! Numbers that `eofs` and NumPy computed (`tests/oracles/climate_pca.py`).
 
+use super::files::*;
 use super::{array, bench};
-use forge_adapters::bad_input::files::*;
 use forge_adapters::laws::MemoryBlobs;
 use serde_json::{Value, json};
 

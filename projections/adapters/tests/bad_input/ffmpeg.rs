@@ -1,9 +1,6 @@
 //! `ffmpeg`, as far as it shows before an agent decodes anything.
 
 use super::{Cases, with};
-use alloc::format;
-use alloc::vec;
-use alloc::vec::Vec;
 use forge_event::Digest;
 use serde_json::{Value, json};
 

@@ -2,10 +2,6 @@
 
 use super::files::{npy, npy_f32};
 use super::{Cases, with};
-use alloc::format;
-use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
 use forge_event::Digest;
 use serde_json::{Value, json};
 

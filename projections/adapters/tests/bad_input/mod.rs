@@ -1,19 +1,16 @@
 //! Every bad input of the contract, as data: what is submitted, and the one fault that it has; and what only looks bad.
 //!
-//! For tests: those of the families, and those that go through a hub's doors.
+//! Included by tests of the families here, and by those that go through a hub's doors.
 
 mod blas;
 mod cat_model;
-pub mod climate_pca;
+mod climate_pca;
 mod ffmpeg;
-pub mod files;
+mod files;
 mod monte_carlo;
 mod null;
 
-use crate::laws::MemoryBlobs;
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
+use forge_adapters::laws::MemoryBlobs;
 use serde_json::Value;
 
 /// A submission that is refused.

@@ -1,8 +1,8 @@
 //! Fields that a formula gives, and files of them.
 
-use crate::npy::{Dtype, Header};
-use alloc::vec;
-use alloc::vec::Vec;
+#![allow(dead_code)] // Of those that include it none needs all.
+
+use forge_adapters::npy::{Dtype, Header};
 
 /// Samples by rows by columns; the same doubles as `tests/oracles/climate_pca.py` computes.
 pub fn field(samples: u64, rows: u64, columns: u64, seed: u64) -> Vec<f64> {
@@ -176,4 +176,19 @@ pub fn netcdf(wide: bool, dimensions: &[(&str, usize)], records: usize, variable
         variables.iter().filter(|v| is_record(v)).for_each(|v| out.extend(bytes(v, record)));
     }
     out
+}
+
+/// Dimensions of the NetCDF files of bad inputs.
+pub const GRID: &[(&str, usize)] = &[("time", 8), ("lat", 4), ("lon", 5), ("one", 1)];
+
+/// The variable of the files.
+pub fn variable(dimensions: &[usize], kind: u32) -> Variable {
+    let lengths = dimensions.iter().map(|d| GRID[*d].1.max(1));
+    let values = field(8, 4, 5, 1).into_iter().cycle().take(lengths.product()).collect();
+    Variable::new("t", dimensions, kind, values)
+}
+
+/// The latitudes of the files.
+pub fn north() -> Variable {
+    Variable::new("lat", &[1], FLOAT, latitudes(4)).words("units", "degrees_north")
 }

@@ -1,8 +1,6 @@
 //! `cat_model`.
 
 use super::{Cases, Of, with};
-use alloc::format;
-use alloc::string::String;
 use forge_event::Digest;
 use serde_json::{Value, json};
 

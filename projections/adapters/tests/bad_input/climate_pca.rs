@@ -2,16 +2,10 @@
 
 use super::files::*;
 use super::{Cases, with};
-use alloc::format;
-use alloc::vec;
-use alloc::vec::Vec;
 use forge_event::Digest;
 use serde_json::{Value, json};
 
 const KIND: &str = "climate_pca";
-
-/// Dimensions of the NetCDF files.
-pub const GRID: &[(&str, usize)] = &[("time", 8), ("lat", 4), ("lon", 5), ("one", 1)];
 
 fn kept(cases: &Cases, shape: &[u64], values: &[f64]) -> Value {
     cases.keep(&npy(shape, values))
@@ -148,18 +142,6 @@ fn numbers(cases: &mut Cases, good: &Value) {
     cases.of(KIND, &each).taken("members of two samples, about one mean", "/center", json!("grand"));
     each["center"] = json!("member");
     cases.of(KIND, good).spec(what, each, "/modes", "out-of-range");
-}
-
-/// The variable of the files.
-pub fn variable(dimensions: &[usize], kind: u32) -> Variable {
-    let lengths = dimensions.iter().map(|d| GRID[*d].1.max(1));
-    let values = field(8, 4, 5, 1).into_iter().cycle().take(lengths.product()).collect();
-    Variable::new("t", dimensions, kind, values)
-}
-
-/// The latitudes of the files.
-pub fn north() -> Variable {
-    Variable::new("lat", &[1], FLOAT, latitudes(4)).words("units", "degrees_north")
 }
 
 fn files(cases: &mut Cases, good: &Value, whole: &[u8]) {

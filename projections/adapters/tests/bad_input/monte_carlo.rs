@@ -1,8 +1,6 @@
 //! `monte_carlo`.
 
 use super::{Cases, files, with};
-use alloc::vec;
-use alloc::vec::Vec;
 use forge_event::Digest;
 use serde_json::{Value, json};
 
@@ -276,7 +274,7 @@ fn columns(cases: &mut Cases) {
     of.fields(
         "columns that are not there",
         [
-            ("/params/column", json!(alloc::format!("{missing}")), "", "blob-missing"),
+            ("/params/column", json!(format!("{missing}")), "", "blob-missing"),
             ("/params/column", json!("sha256:00"), "", "bad-digest"),
             ("/params/column", json!(7), "", "wrong-type"),
             ("/params/column", json!(null), "", "missing-field"),
