@@ -1,6 +1,7 @@
 //! Blobs as tests make and put them.
 
 use crate::client::Client;
+use forge_adapters::npy::{Dtype, Header};
 use reqwest::Method;
 
 /// Puts a blob under its `digest`.
@@ -14,18 +15,8 @@ pub async fn put(client: &Client, digest: &str, bytes: Vec<u8>) {
 
 /// A matrix of doubles as `numpy.save` writes it.
 pub fn npy(rows: usize, columns: usize, entry: impl Fn(usize, usize) -> f64) -> Vec<u8> {
-    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
-    while (10 + header.len() + 1) % 64 != 0 {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.bytes());
-    for row in 0..rows {
-        for column in 0..columns {
-            bytes.extend(entry(row, column).to_le_bytes());
-        }
-    }
+    let mut bytes = Header::c_order(Dtype::F64, &[rows as u64, columns as u64]).encode();
+    let entries = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    bytes.extend(entries.flat_map(|(row, column)| entry(row, column).to_le_bytes()));
     bytes
 }

@@ -2,7 +2,6 @@
 
 use crate::dispatch::{JOB_WAIT, verified};
 use crate::house::House;
-use crate::limits::Limits;
 use crate::report::{Common, rate, rounded};
 use crate::rest::Rest;
 use crate::{Place, machine};
@@ -30,14 +29,13 @@ pub struct Agents {
 /// # Errors
 /// If a process fails, or an agent does not get to run a shard.
 pub async fn run(options: &Agents) -> Result<Value> {
-    let load_before = machine::load();
     let place = Place::new(options.data.as_deref())?;
-    let limits = Limits::measure(place.path()).await?;
+    let before = Common::before(&place).await?;
     let started = Instant::now();
     let mut house = House::start(place.path(), 1).await?;
     let rest = house.rest()?;
     let pid = house.hubs[0].process.pid;
-    let before = settled_rss(pid).await?;
+    let rss_before = settled_rss(pid).await?;
     house.enrol_agents(options.count, 1).await?;
     let joined = house.join_agents().await?;
     let mut jobs = 0;
@@ -49,7 +47,7 @@ pub async fn run(options: &Agents) -> Result<Value> {
         house.succeeded(&rest, &job, JOB_WAIT).await?;
         jobs += 1;
     }
-    let after = settled_rss(pid).await?;
+    let rss_after = settled_rss(pid).await?;
     let sessions = house.metric("forge_agent_sessions").await?[0] as usize;
     if sessions != options.count {
         bail!("{sessions} of {} agents have a session", options.count);
@@ -57,22 +55,17 @@ pub async fn run(options: &Agents) -> Result<Value> {
     let fsyncs = house.fsyncs().await?;
     let report = verified(&house.export().await?)?;
     let common = Common {
-        nodes: 1,
         agents: options.count,
-        processes: house.processes(),
         fsyncs,
-        events: report.events,
-        turns: report.turns,
         seconds: started.elapsed().as_secs_f64(),
-        load_before,
-        limits,
+        ..before.of(&house, &report)
     };
-    let grown = after.saturating_sub(before);
+    let grown = rss_after.saturating_sub(rss_before);
     Ok(common.with(json!({
         "bench": "agents",
         "sessions": sessions,
-        "rss_kib_before": before,
-        "rss_kib_after": after,
+        "rss_kib_before": rss_before,
+        "rss_kib_after": rss_after,
         "rss_kib_per_agent": rounded(grown as f64 / options.count as f64),
         "joins_per_s": rate(options.count as u64, joined.as_secs_f64()),
     })))

@@ -1,9 +1,8 @@
 //! Null shards end to end: submission, planning, assignment, a stream an attempt, commit, result.
 
+use crate::Place;
 use crate::house::House;
-use crate::limits::Limits;
 use crate::report::{Common, rate, rounded};
-use crate::{Place, machine};
 use anyhow::{Context, Result, bail};
 use forge_adapters::Registry;
 use forge_projections::replay::{Mode, Options, Report, Verifier};
@@ -28,9 +27,8 @@ pub struct Dispatch {
 /// # Errors
 /// If a process fails, the job does not succeed, or the log it leaves does not verify.
 pub async fn run(options: &Dispatch) -> Result<Value> {
-    let load_before = machine::load();
     let place = Place::new(options.data.as_deref())?;
-    let limits = Limits::measure(place.path()).await?;
+    let before = Common::before(&place).await?;
     let mut house = House::start(place.path(), options.nodes).await?;
     house.enrol_agents(options.agents, options.slots).await?;
     house.join_agents().await?;
@@ -46,18 +44,9 @@ pub async fn run(options: &Dispatch) -> Result<Value> {
     let export = house.export().await?;
     std::fs::write(place.path().join("dispatch.forge"), &export).context("writing the export")?;
     let report = verified(&export)?;
-    let common = Common {
-        nodes: options.nodes,
-        agents: options.agents,
-        processes: house.processes(),
-        fsyncs,
-        events: report.events,
-        turns: report.turns,
-        seconds,
-        load_before,
-        limits,
-    };
+    let common = Common { agents: options.agents, fsyncs, seconds, ..before.of(&house, &report) };
     let shards = options.shards as f64;
+    let quic = common.limits.quic_streams_per_s;
     Ok(common.with(json!({
         "bench": "dispatch",
         "shards": options.shards,
@@ -67,7 +56,7 @@ pub async fn run(options: &Dispatch) -> Result<Value> {
         "latency_ms_p50": latency.0,
         "latency_ms_p99": latency.1,
         "log_bytes_per_shard": rounded(export.len() as f64 / shards),
-        "of_bare_quic": rounded(rate(options.shards, seconds) / limits.quic_streams_per_s.max(1) as f64),
+        "of_bare_quic": rounded(rate(options.shards, seconds) / quic.max(1) as f64),
         "verified": true,
         "decisions_rederived": report.rederived,
     })))

@@ -1,12 +1,11 @@
 //! How long nobody is acknowledged when the leader's process is killed, and what is lost with it.
 
+use crate::Place;
 use crate::dispatch::verified;
 use crate::house::House;
-use crate::limits::Limits;
 use crate::peers::{Lanes, credits};
 use crate::report::{Common, rounded};
 use crate::rest::Rest;
-use crate::{Place, machine};
 use anyhow::{Context, Result, anyhow, bail};
 use forge_event::archive::Reader;
 use forge_event::{Event, KeyId, LostReason, NodeId, ProjectId};
@@ -55,9 +54,8 @@ pub async fn run(options: &Failover) -> Result<Value> {
     if options.nodes < 3 {
         bail!("failover needs at least 3 nodes");
     }
-    let load_before = machine::load();
     let place = Place::new(options.data.as_deref())?;
-    let limits = Limits::measure(place.path()).await?;
+    let before = Common::before(&place).await?;
     let mut house = House::start(place.path(), options.nodes).await?;
     house.enrol_agents(AGENTS, SLOTS).await?;
     house.join_agents().await?;
@@ -87,17 +85,7 @@ pub async fn run(options: &Failover) -> Result<Value> {
     let report = verified(&export)?;
     let found = Found::read(&export)?;
     let lost = written.acknowledged.iter().filter(|n| !found.references.contains(n)).count();
-    let common = Common {
-        nodes: options.nodes,
-        agents: AGENTS,
-        processes: house.processes(),
-        fsyncs,
-        events: report.events,
-        turns: report.turns,
-        seconds,
-        load_before,
-        limits,
-    };
+    let common = Common { agents: AGENTS, fsyncs, seconds, ..before.of(&house, &report) };
     let ms = |us: u64| rounded(us as f64 / 1000.0);
     Ok(common.with(json!({
         "bench": "failover",

@@ -1,11 +1,10 @@
 //! The log alone: writers with one outstanding event each, acknowledged after commit on a majority.
 
+use crate::Place;
 use crate::house::{House, Hubs};
-use crate::limits::Limits;
 use crate::peers::Lanes;
 use crate::report::{Common, rate, rounded};
 use crate::writers::{self, EVENT_BYTES, Order, Wrote};
-use crate::{Place, machine};
 use anyhow::{Result, anyhow, bail};
 use forge_event::NodeId;
 use serde_json::{Value, json};
@@ -36,9 +35,8 @@ pub struct LogBench {
 /// # Errors
 /// If a process fails or an event is not committed.
 pub async fn run(options: &LogBench) -> Result<Value> {
-    let load_before = machine::load();
     let place = Place::new(options.data.as_deref())?;
-    let limits = Limits::measure(place.path()).await?;
+    let before = Common::before(&place).await?;
     let kind = if options.apart { Hubs::Plain } else { Hubs::Writing };
     let house = House::start_with(place.path(), options.nodes, kind).await?;
     house.settled(options.nodes).await?;
@@ -50,25 +48,23 @@ pub async fn run(options: &LogBench) -> Result<Value> {
     let mut writing = Writing { house, leader, lanes, writers: options.writers, next: 0 };
     writing.write_for(WARM_UP).await?;
     tokio::time::sleep(COUNTED).await;
-    let (fsyncs, before) = (writing.house.fsyncs().await?, writing.counted().await?);
+    let (fsyncs, counted) = (writing.house.fsyncs().await?, writing.counted().await?);
     let took = writing.write_for(Duration::from_secs_f64(options.seconds)).await?;
     tokio::time::sleep(COUNTED).await;
     let (fsyncs, after) = (writing.house.fsyncs().await? - fsyncs, writing.counted().await?);
-    let (events, turns) = (after.0 - before.0, after.1 - before.1);
+    let (events, turns) = (after.0 - counted.0, after.1 - counted.1);
     // The hub's own housekeeping may add an event or two; fewer than were acknowledged cannot be.
     if events < took.events {
         bail!("{} events were acknowledged, but the log grew by {events}", took.events);
     }
     let common = Common {
         nodes: options.nodes,
-        agents: 0,
         processes: writing.house.processes(),
         fsyncs,
         events: took.events,
         turns,
         seconds: took.seconds,
-        load_before,
-        limits,
+        ..before
     };
     let ms = |us: u64| rounded(us as f64 / 1000.0);
     Ok(common.with(json!({

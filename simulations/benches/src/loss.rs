@@ -1,12 +1,11 @@
 //! Results over a path that loses datagrams, beside the same results over the same path when it loses none.
 
+use crate::Place;
 use crate::dispatch::{JOB_WAIT, verified};
 use crate::house::House;
-use crate::limits::Limits;
 use crate::lossy::{Counts, Lossy};
 use crate::report::{Common, rate, rounded};
 use crate::rest::Rest;
-use crate::{Place, machine};
 use anyhow::{Context, Result, bail};
 use forge_event::archive::Reader;
 use forge_event::{Event, LostReason};
@@ -57,9 +56,8 @@ struct Measured {
 /// # Errors
 /// If a process fails, a job does not succeed, or the log that is left does not verify.
 pub async fn run(options: &Loss) -> Result<Value> {
-    let load_before = machine::load();
     let place = Place::new(options.data.as_deref())?;
-    let limits = Limits::measure(place.path()).await?;
+    let before = Common::before(&place).await?;
     let mut house = House::start_behind(place.path(), &PATH.to_string()).await?;
     let door = house.hubs[0].agents;
     let listen = SocketAddr::from((PATH, door.port()));
@@ -82,17 +80,7 @@ pub async fn run(options: &Loss) -> Result<Value> {
     let export = house.export().await?;
     let report = verified(&export)?;
     let ratio = sizes.iter().map(Measured::ratio).fold(f64::INFINITY, f64::min);
-    let common = Common {
-        nodes: 1,
-        agents: options.agents,
-        processes: house.processes(),
-        fsyncs,
-        events: report.events,
-        turns: report.turns,
-        seconds,
-        load_before,
-        limits,
-    };
+    let common = Common { agents: options.agents, fsyncs, seconds, ..before.of(&house, &report) };
     let harm = Harm::read(&export)?;
     let mut own = Map::new();
     let head = json!({

@@ -1,10 +1,9 @@
 //! How fast a log is checked offline: folded and chained, and with every decision derived again.
 
+use crate::Place;
 use crate::dispatch::{JOB_WAIT, verified};
 use crate::house::House;
-use crate::limits::Limits;
 use crate::report::{Common, rate, rounded};
-use crate::{Place, machine};
 use anyhow::{Context, Result, bail};
 use forge_adapters::Registry;
 use forge_projections::replay::{Mode, Options, Report, Verifier};
@@ -33,9 +32,8 @@ pub struct Replay {
 /// # Errors
 /// If the log cannot be made or read, or does not verify.
 pub async fn run(options: &Replay) -> Result<Value> {
-    let load_before = machine::load();
     let place = Place::new(options.data.as_deref())?;
-    let limits = Limits::measure(place.path()).await?;
+    let before = Common::before(&place).await?;
     let made = Made { nodes: 0, agents: 0, processes: 1, fsyncs: 0 };
     let (bytes, made) = match &options.file {
         Some(file) => (std::fs::read(file).with_context(|| format!("reading {}", file.display()))?, made),
@@ -55,8 +53,7 @@ pub async fn run(options: &Replay) -> Result<Value> {
         events: folded.events,
         turns: folded.turns,
         seconds: fold_seconds + full_seconds,
-        load_before,
-        limits,
+        ..before
     };
     Ok(common.with(json!({
         "bench": "replay",

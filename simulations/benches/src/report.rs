@@ -1,6 +1,10 @@
 //! The fields that every bench has.
 
+use crate::house::House;
 use crate::limits::Limits;
+use crate::{Place, machine};
+use anyhow::Result;
+use forge_projections::replay;
 use serde_json::{Map, Value, json};
 
 /// What every bench reports, its own figures behind.
@@ -21,6 +25,21 @@ pub struct Common {
 }
 
 impl Common {
+    /// What is looked at before a bench begins: how busy the machine is, and what it gives bare.
+    ///
+    /// # Errors
+    /// If the disk or the network cannot be measured.
+    pub async fn before(place: &Place) -> Result<Common> {
+        let load_before = machine::load();
+        Ok(Common { load_before, limits: Limits::measure(place.path()).await?, ..Common::default() })
+    }
+
+    /// With the processes that took part, and all that their log holds.
+    pub fn of(self, house: &House, log: &replay::Report) -> Common {
+        let (nodes, processes) = (house.hubs.len(), house.processes());
+        Common { nodes, processes, events: log.events, turns: log.turns, ..self }
+    }
+
     /// The object that is printed.
     pub fn with(self, own: Value) -> Value {
         let mut body = Map::new();

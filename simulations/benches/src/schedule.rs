@@ -3,9 +3,8 @@
 //! Agents differ, jobs ask for some of them only, and leases end in every way: by results (sealed a turn later), by
 //! reported failures, and by deadlines that pass because an agent kept silent.
 
-use crate::limits::Limits;
+use crate::Place;
 use crate::report::{Common, rate, rounded};
-use crate::{Place, machine};
 use anyhow::{Result, anyhow, bail};
 use forge_adapters::Registry;
 use forge_event::*;
@@ -49,14 +48,13 @@ pub struct Schedule {
 /// # Errors
 /// If a fact is refused: a bug of the bench.
 pub async fn run(options: &Schedule) -> Result<Value> {
-    let load_before = machine::load();
     let place = Place::new(options.data.as_deref())?;
-    let limits = Limits::measure(place.path()).await?;
+    let before = Common::before(&place).await?;
     let mut hub = Hub::found()?;
     hub.enrol(options.agents)?;
     hub.submit()?;
     hub.fill()?;
-    let before = (hub.world.head, hub.tally);
+    let filled = (hub.world.head, hub.tally);
     hub.spent = Duration::ZERO;
     while hub.spent.as_secs_f64() < options.seconds {
         hub.deliver_turn()?;
@@ -65,17 +63,15 @@ pub async fn run(options: &Schedule) -> Result<Value> {
     if hub.world.accounting.sum() != 0 {
         bail!("the books do not balance");
     }
-    let tally = hub.tally.since(before.1);
+    let tally = hub.tally.since(filled.1);
     let common = Common {
         nodes: 1,
         agents: options.agents,
         processes: 1,
-        fsyncs: 0,
-        events: head.events - before.0.events,
-        turns: head.turns - before.0.turns,
+        events: head.events - filled.0.events,
+        turns: head.turns - filled.0.turns,
         seconds,
-        load_before,
-        limits,
+        ..before
     };
     Ok(common.with(json!({
         "bench": "schedule",

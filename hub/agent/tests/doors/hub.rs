@@ -1,14 +1,11 @@
 //! The reference agent and the hub's door together: enrolment, work, seals, drain, loss.
 
-mod counted;
-mod support;
-
-use counted::Counted;
+use super::counted::Counted;
+use super::support::Rig;
 use forge_agent::{AgentConfig, Registry, Stopped};
 use forge_event::*;
 use forge_log::memory::Injected;
 use serde_json::json;
-use support::Rig;
 
 fn config(folder: &tempfile::TempDir) -> AgentConfig {
     AgentConfig { slots: 2, ..AgentConfig::new(folder.path()) }

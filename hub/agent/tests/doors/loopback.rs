@@ -1,7 +1,9 @@
 //! The agent against a small hub over real QUIC on loopback.
 
+use super::support::WAIT;
+use super::support::frames::read;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
-use forge_agent::{AgentConfig, Context, ExecError, Executor, Fleet, Registry, Stopped, enrol};
+use forge_agent::{AgentConfig, AgentHandle, Context, ExecError, Executor, Fleet, Registry, Stopped, enrol};
 use forge_event::*;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::message::Secret;
@@ -14,10 +16,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use tempfile::TempDir;
 
 const AGENT: AgentId = AgentId(37);
-const WAIT: Duration = Duration::from_secs(20);
 
 /// Takes any client key, as a hub does before it looks the key up.
 #[derive(Debug)]
@@ -122,6 +123,27 @@ impl FakeHub {
         let (answer, ()) = tokio::join!(enrol(&token, data), self.answer_enrolment(HubToAgent::Enrolled(enrolled)));
         assert_eq!(answer.expect("enrolled").agent, AGENT);
     }
+
+    /// Enrols an agent whose data is in `folder`, and starts it as `config` says.
+    async fn agent(&self, folder: &TempDir, config: AgentConfig) -> AgentHandle {
+        self.enrol(folder.path()).await;
+        Fleet::new().start(config).await.expect("started")
+    }
+
+    /// The next session, of an agent that presents nothing and is welcome.
+    async fn session(&self, log: &Log) -> Session {
+        let mut session = Session::accept(self).await;
+        session.welcome(log, vec![]).await;
+        session
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn plain(folder: &TempDir) -> AgentConfig {
+    AgentConfig::new(folder.path())
 }
 
 /// The hub's end of one session.
@@ -131,19 +153,6 @@ struct Session {
     control: RecvStream,
     assembler: Assembler,
     hello: Hello,
-}
-
-async fn read<T: serde::de::DeserializeOwned>(recv: &mut RecvStream, assembler: &mut Assembler) -> T {
-    let next = async {
-        loop {
-            if let Some(message) = assembler.next().expect("frames") {
-                return message;
-            }
-            let chunk = recv.read_chunk(usize::MAX, true).await.expect("readable").expect("not over");
-            assembler.push(&chunk.bytes);
-        }
-    };
-    tokio::time::timeout(WAIT, next).await.expect("a message in time")
 }
 
 impl Session {
@@ -243,19 +252,17 @@ async fn acknowledge(send: &mut SendStream, position: u64) {
     send.finish().expect("open");
 }
 
-fn key_of(folder: &Path) -> [u8; 32] {
-    forge_agent::AgentKey::load(&folder.join("agent.key")).expect("the key").public_key()
+fn key_of(folder: &TempDir) -> [u8; 32] {
+    forge_agent::AgentKey::load(&folder.path().join("agent.key")).expect("the key").public_key()
 }
 
 #[tokio::test]
 async fn shards_are_run_acknowledged_sealed_and_the_agent_drains() {
     let hub = FakeHub::start(1);
-    let folder = tempfile::tempdir().expect("a folder");
-    hub.enrol(folder.path()).await;
-    let agent = Fleet::new().start(AgentConfig::new(folder.path())).await.expect("started");
+    let folder = folder();
+    let agent = hub.agent(&folder, plain(&folder)).await;
     let mut log = Log::default();
-    let mut session = Session::accept(&hub).await;
-    session.welcome(&log, vec![]).await;
+    let mut session = hub.session(&log).await;
     agent.ready().await.expect("up");
     let mut streams = vec![];
     for shard in 0..200 {
@@ -267,7 +274,7 @@ async fn shards_are_run_acknowledged_sealed_and_the_agent_drains() {
         let position = log.record(lease(*shard), digest);
         acknowledge(send, position).await;
     }
-    session.sealed(&mut log, key_of(folder.path())).await;
+    session.sealed(&mut log, key_of(&folder)).await;
     let (stopped, ()) = tokio::join!(agent.drain(), async {
         assert_eq!(session.heard().await, AgentToHub::Draining);
         assert_eq!(session.heard().await, AgentToHub::Leaving);
@@ -305,23 +312,22 @@ impl Executor for Gate {
     }
 }
 
-fn gated(folder: &Path, slots: u32) -> (AgentConfig, Arc<AtomicU32>, Arc<AtomicU32>) {
+/// An agent of one slot that has no executor but the gate; what opens it, and how often it was started.
+fn gated(folder: &TempDir) -> (AgentConfig, Arc<AtomicU32>, Arc<AtomicU32>) {
     let (opened, starts) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let gate = Gate { opened: opened.clone(), starts: starts.clone() };
-    let config = AgentConfig { slots, registry: Registry::empty().with(gate), ..AgentConfig::new(folder) };
+    let config = AgentConfig { slots: 1, registry: Registry::empty().with(gate), ..plain(folder) };
     (config, opened, starts)
 }
 
 #[tokio::test]
 async fn a_lease_resumes_in_the_next_session_without_being_computed_again() {
     let hub = FakeHub::start(2);
-    let folder = tempfile::tempdir().expect("a folder");
-    hub.enrol(folder.path()).await;
-    let (config, opened, starts) = gated(folder.path(), 1);
-    let agent = Fleet::new().start(config).await.expect("started");
+    let folder = folder();
+    let (config, opened, starts) = gated(&folder);
+    let agent = hub.agent(&folder, config).await;
     let mut log = Log::default();
-    let mut first = Session::accept(&hub).await;
-    first.welcome(&log, vec![]).await;
+    let first = hub.session(&log).await;
     let (_send, mut recv) = first.open(assign("gate", 1, vec![7])).await;
     let (_send2, mut recv2) = first.open(assign("gate", 2, vec![8])).await;
     opened.fetch_or(1 << 7, Ordering::SeqCst);
@@ -343,7 +349,7 @@ async fn a_lease_resumes_in_the_next_session_without_being_computed_again() {
     let (digest, bytes) = result_of(&mut recv, &mut assembler).await;
     assert_eq!(bytes, [8]);
     acknowledge(&mut send, log.record(lease(2), digest)).await;
-    second.sealed(&mut log, key_of(folder.path())).await;
+    second.sealed(&mut log, key_of(&folder)).await;
     assert_eq!(starts.load(Ordering::SeqCst), 2);
     agent.stop();
     assert_eq!(agent.ended().await, Stopped::Stopped);
@@ -355,12 +361,10 @@ async fn a_result_that_the_hub_reads_half_holds_up_no_other() {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window((8 * 1024_u32).into());
     let hub = FakeHub::start_with(9, transport);
-    let folder = tempfile::tempdir().expect("a folder");
-    hub.enrol(folder.path()).await;
-    let agent = Fleet::new().start(AgentConfig::new(folder.path())).await.expect("started");
+    let folder = folder();
+    let agent = hub.agent(&folder, plain(&folder)).await;
     let mut log = Log::default();
-    let mut session = Session::accept(&hub).await;
-    session.welcome(&log, vec![]).await;
+    let mut session = hub.session(&log).await;
     let (mut stalled_send, mut stalled) = session.open(null_of(0, 20_000)).await;
     let mut half = Assembler::new();
     half.push(&stalled.read_chunk(4096, true).await.expect("readable").expect("not over").bytes);
@@ -376,7 +380,7 @@ async fn a_result_that_the_hub_reads_half_holds_up_no_other() {
     let (digest, bytes) = result_of(&mut stalled, &mut half).await;
     assert_eq!(bytes.len(), 20_000);
     acknowledge(&mut stalled_send, log.record(lease(0), digest)).await;
-    session.sealed(&mut log, key_of(folder.path())).await;
+    session.sealed(&mut log, key_of(&folder)).await;
     agent.stop();
     agent.ended().await;
 }
@@ -384,13 +388,11 @@ async fn a_result_that_the_hub_reads_half_holds_up_no_other() {
 #[tokio::test]
 async fn a_cancelled_attempt_frees_its_slot() {
     let hub = FakeHub::start(3);
-    let folder = tempfile::tempdir().expect("a folder");
-    hub.enrol(folder.path()).await;
-    let (config, opened, _) = gated(folder.path(), 1);
-    let agent = Fleet::new().start(config).await.expect("started");
+    let folder = folder();
+    let (config, opened, _) = gated(&folder);
+    let agent = hub.agent(&folder, config).await;
     let log = Log::default();
-    let mut session = Session::accept(&hub).await;
-    session.welcome(&log, vec![]).await;
+    let session = hub.session(&log).await;
     let (mut send, _recv) = session.open(assign("gate", 1, vec![1])).await;
     let (mut reset, _recv_reset) = session.open(assign("gate", 2, vec![2])).await;
     let cancel = HubToAgent::Cancel { reason: CancelReason::Expired };
@@ -408,11 +410,9 @@ async fn a_cancelled_attempt_frees_its_slot() {
 #[tokio::test]
 async fn what_cannot_be_run_is_reported() {
     let hub = FakeHub::start(4);
-    let folder = tempfile::tempdir().expect("a folder");
-    hub.enrol(folder.path()).await;
-    let agent = Fleet::new().start(AgentConfig::new(folder.path())).await.expect("started");
-    let mut session = Session::accept(&hub).await;
-    session.welcome(&Log::default(), vec![]).await;
+    let folder = folder();
+    let agent = hub.agent(&folder, plain(&folder)).await;
+    let session = hub.session(&Log::default()).await;
     for (kind, payload, expected) in [("nonsense", vec![], "unknown-kind"), ("monte_carlo", vec![1], "bad-payload")] {
         let (mut send, mut recv) = session.open(assign(kind, 1, payload)).await;
         match read(&mut recv, &mut Assembler::new()).await {
@@ -431,7 +431,7 @@ async fn what_cannot_be_run_is_reported() {
 #[tokio::test]
 async fn a_hub_with_another_key_is_not_spoken_to() {
     let (hub, other) = (FakeHub::start(5), FakeHub::start(6));
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder();
     let address = HubAddress { public_key: other.address.public_key, ..hub.address.clone() };
     let token =
         Token { kind: TokenKind::Agent, cluster: Digest([1; 32]), secret: Secret([5; 32]), hubs: vec![address] };
@@ -451,7 +451,7 @@ async fn a_hub_with_another_key_is_not_spoken_to() {
 #[tokio::test]
 async fn a_spent_token_is_refused_with_its_code() {
     let hub = FakeHub::start(7);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder();
     let token = hub.token();
     let refusal = hub.answer_enrolment(HubToAgent::EnrolRefused(EnrolRefusal::Spent));
     let (answer, ()) = tokio::join!(enrol(&token, folder.path()), refusal);
@@ -461,9 +461,8 @@ async fn a_spent_token_is_refused_with_its_code() {
 #[tokio::test]
 async fn a_removed_agent_does_not_come_back() {
     let hub = FakeHub::start(8);
-    let folder = tempfile::tempdir().expect("a folder");
-    hub.enrol(folder.path()).await;
-    let agent = Fleet::new().start(AgentConfig::new(folder.path())).await.expect("started");
+    let folder = folder();
+    let agent = hub.agent(&folder, plain(&folder)).await;
     let session = Session::accept(&hub).await;
     session.connection.close(CloseCode::Unknown.number().into(), b"");
     assert_eq!(agent.ended().await, Stopped::Unknown);

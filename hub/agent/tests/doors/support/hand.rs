@@ -1,6 +1,7 @@
 //! An agent made of the protocol alone, whose first result waits half-way until the test lets it go on.
 
-use super::{Rig, WAIT};
+use super::Rig;
+use super::frames::read;
 use forge_agent::AgentKey;
 use forge_agent::capabilities::detect;
 use forge_event::*;
@@ -113,17 +114,4 @@ async fn attempt(mut send: SendStream, mut recv: RecvStream, shared: Arc<Mutex<S
         let seal = frame::encode(&AgentToHub::Seal(Seal { upto, head, signature }));
         shared.control.write_all(&seal).await.expect("written");
     }
-}
-
-async fn read(recv: &mut RecvStream, assembler: &mut Assembler) -> HubToAgent {
-    let next = async {
-        loop {
-            if let Some(message) = assembler.next().expect("frames") {
-                return message;
-            }
-            let chunk = recv.read_chunk(usize::MAX, true).await.expect("readable").expect("not over");
-            assembler.push(&chunk.bytes);
-        }
-    };
-    tokio::time::timeout(WAIT, next).await.expect("a message in time")
 }

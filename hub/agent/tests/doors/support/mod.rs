@@ -1,5 +1,6 @@
 //! A hub core over a log in memory, with its agents' door on loopback.
 
+pub mod frames;
 mod hand;
 
 use forge_agent::Fleet;

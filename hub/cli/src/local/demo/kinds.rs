@@ -5,6 +5,7 @@ use super::checks::Failed;
 use super::house::House;
 use super::run::{is_final, say, wait_for};
 use anyhow::{Context, Result, bail};
+use forge_adapters::npy::{Dtype, Header};
 use forge_event::Digest;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -105,18 +106,9 @@ fn cut(kind: &str, spec: Value, shard_cells: u64) -> [Value; 2] {
 
 /// A C-ordered array of doubles as `numpy.save` writes it.
 fn array(shape: &[usize], values: &[f64]) -> Vec<u8> {
-    let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}", shape.join(", "));
-    // The first axis may grow in place: room for all its digits.
-    header.push_str(&" ".repeat(21 - shape.first().map_or(0, String::len)));
-    while (10 + header.len() + 1) % 64 != 0 {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.bytes());
-    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+    let shape: Vec<u64> = shape.iter().map(|length| *length as u64).collect();
+    let mut bytes = Header::c_order(Dtype::F64, &shape).encode();
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes
 }
 
