@@ -3,9 +3,10 @@
 use crate::blobs::Blobs;
 use crate::capabilities;
 use crate::config::AgentConfig;
+use crate::end::End;
 use crate::fleet::Fleet;
 use crate::identity::AgentKey;
-use crate::session::{self, End};
+use crate::session;
 use crate::store::Stored;
 use crate::tls::Dialer;
 use crate::work::Work;

@@ -8,6 +8,7 @@ pub mod blobs;
 pub mod capabilities;
 mod config;
 mod congestion;
+mod end;
 mod enrol;
 pub mod executor;
 pub mod executors;
@@ -17,6 +18,7 @@ mod pool;
 mod session;
 mod started;
 mod store;
+mod streams;
 mod tls;
 mod work;
 

@@ -1,16 +1,16 @@
 //! One connection to one hub: moves frames between streams, the machine and the slots.
 
 use crate::agent::{AgentState, Order, Phase};
+use crate::end::End;
+use crate::streams::{Control, ControlError, Done, Step, step};
 use crate::work::Said;
 use forge_event::limits::INLINE_BYTES_MAX;
 use forge_event::{Digest, LeaseId, seal};
-use forge_protocol::message::{Assign, Checkpoint};
-use forge_protocol::{
-    AgentToHub, Assembler, CancelReason, ChainFault, CloseCode, Fate, FrameError, HubToAgent, Outcome, Start, frame,
-};
+use forge_protocol::message::Checkpoint;
+use forge_protocol::{AgentToHub, CancelReason, CloseCode, Fate, HubToAgent, Outcome, Start, frame};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
-use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
@@ -28,63 +28,6 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A load that moved less is not reported. Units: permille.
 const REPORT_PERMILLE: u16 = 100;
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum End {
-    #[error("no session came up: {0}")]
-    Unreached(String),
-    #[error("the hub closed the connection: {}", .code.phrase())]
-    Closed { code: CloseCode, was_up: bool },
-    #[error("the connection broke: {0}")]
-    Broken(ConnectionError),
-    #[error("the hub broke the protocol: {0}")]
-    Protocol(String),
-    #[error("{0}")]
-    Chain(ChainFault),
-    /// Drained, and the hub knows.
-    #[error("the agent left")]
-    Left,
-    #[error("the agent was stopped")]
-    Stopped,
-}
-
-impl End {
-    pub(crate) fn was_up(&self) -> bool {
-        !matches!(self, End::Unreached(_) | End::Closed { was_up: false, .. })
-    }
-}
-
-/// What a stream does while the session goes on with others.
-enum Step {
-    ReadAssign { send: SendStream, recv: RecvStream },
-    ReadReply { lease: LeaseId, recv: RecvStream, assembler: Assembler },
-    Write { lease: LeaseId, send: SendStream, bytes: Vec<u8>, from: usize, finish: bool },
-}
-
-/// What came of it.
-enum Done {
-    Assign {
-        send: SendStream,
-        recv: RecvStream,
-        assembler: Assembler,
-        assign: Assign,
-    },
-    Reply {
-        lease: LeaseId,
-        reply: HubToAgent,
-    },
-    /// The hub's `Have` is written; the stream waits for its answer.
-    Written {
-        lease: LeaseId,
-        send: SendStream,
-    },
-    /// The stream was reset or its connection broke.
-    Over {
-        lease: Option<LeaseId>,
-    },
-    Protocol(String),
-}
 
 /// Serves the connection until it ends; the connection is closed behind it.
 pub(crate) async fn run(connection: &Connection, state: &mut AgentState, order: &mut watch::Receiver<Order>) -> End {
@@ -105,10 +48,10 @@ pub(crate) async fn run(connection: &Connection, state: &mut AgentState, order: 
 /// Hello, welcome.
 async fn open<'a>(connection: &'a Connection, state: &'a mut AgentState) -> Result<Live<'a>, End> {
     let hello = state.machine.hello(state.slots, state.capabilities.clone());
-    let mut control = Control { assembler: Assembler::new() };
+    let mut control = Control::default();
     let exchange = async {
-        let (mut send, mut recv) = connection.open_bi().await.map_err(|e| closed(e, false))?;
-        send.write_all(&frame::encode(&AgentToHub::Hello(hello))).await.map_err(|_| broken(connection, false))?;
+        let (mut send, mut recv) = connection.open_bi().await.map_err(|e| End::of(e, false))?;
+        send.write_all(&frame::encode(&AgentToHub::Hello(hello))).await.map_err(|_| End::broken(connection, false))?;
         let first = control.next(&mut recv).await.map_err(|e| e.end(connection, false))?;
         Ok((send, recv, first))
     };
@@ -216,7 +159,7 @@ impl Live<'_> {
                     self.steps.push(step(Step::ReadAssign { send, recv }).boxed());
                     Ok(())
                 }
-                Event::Stream(Err(error)) => Err(self.over(closed(error, true))),
+                Event::Stream(Err(error)) => Err(self.over(End::of(error, true))),
                 Event::Timer => self.handle_timer().await,
             };
             if let Err(end) = handled {
@@ -405,106 +348,8 @@ impl Live<'_> {
         let bytes = frame::encode(message);
         match tokio::time::timeout(WRITE_DEADLINE, self.send.write_all(&bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.over(broken(self.connection, true))),
+            Ok(Err(_)) => Err(self.over(End::broken(self.connection, true))),
             Err(_) => Err(End::Protocol("the hub reads no control messages".into())),
         }
-    }
-}
-
-/// Reads the control stream. Cancel safe.
-struct Control {
-    assembler: Assembler,
-}
-
-enum ControlError {
-    Frame(FrameError),
-    Read,
-    Ended,
-}
-
-impl ControlError {
-    fn end(self, connection: &Connection, was_up: bool) -> End {
-        match self {
-            ControlError::Frame(error) => End::Protocol(error.to_string()),
-            ControlError::Read | ControlError::Ended => broken(connection, was_up),
-        }
-    }
-}
-
-impl Control {
-    async fn next(&mut self, recv: &mut RecvStream) -> Result<HubToAgent, ControlError> {
-        loop {
-            if let Some(message) = self.assembler.next().map_err(ControlError::Frame)? {
-                return Ok(message);
-            }
-            match recv.read_chunk(usize::MAX, true).await {
-                Ok(Some(chunk)) => self.assembler.push(&chunk.bytes),
-                Ok(None) => return Err(ControlError::Ended),
-                Err(_) => return Err(ControlError::Read),
-            }
-        }
-    }
-}
-
-async fn step(step: Step) -> Done {
-    match step {
-        Step::ReadAssign { send, mut recv } => {
-            let mut assembler = Assembler::new();
-            match read(&mut recv, &mut assembler).await {
-                Ok(Some(HubToAgent::Assign(assign))) => Done::Assign { send, recv, assembler, assign },
-                Ok(Some(other)) => Done::Protocol(format!("{other:?} instead of an assignment")),
-                Ok(None) => Done::Over { lease: None },
-                Err(error) => Done::Protocol(error.to_string()),
-            }
-        }
-        Step::ReadReply { lease, mut recv, mut assembler } => match read(&mut recv, &mut assembler).await {
-            Ok(Some(reply)) => Done::Reply { lease, reply },
-            Ok(None) => Done::Over { lease: Some(lease) },
-            Err(error) => Done::Protocol(error.to_string()),
-        },
-        Step::Write { lease, mut send, bytes, from, finish } => {
-            // How long the hub may take is the lease's deadline: it cancels, which ends the stream.
-            if send.write_all(&bytes[from..]).await.is_err() {
-                return Done::Over { lease: None };
-            }
-            if finish {
-                let _ = send.finish();
-                return Done::Over { lease: None };
-            }
-            Done::Written { lease, send }
-        }
-    }
-}
-
-/// The next message of an attempt's stream; `None` if it was reset, ended or lost.
-async fn read(recv: &mut RecvStream, assembler: &mut Assembler) -> Result<Option<HubToAgent>, FrameError> {
-    loop {
-        if let Some(message) = assembler.next()? {
-            return Ok(Some(message));
-        }
-        match recv.read_chunk(usize::MAX, true).await {
-            Ok(Some(chunk)) => assembler.push(&chunk.bytes),
-            Ok(None) => return assembler.finish().map(|()| None),
-            Err(ReadError::Reset(_) | ReadError::ConnectionLost(_) | ReadError::ClosedStream) => return Ok(None),
-            Err(ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => return Ok(None),
-        }
-    }
-}
-
-fn closed(error: ConnectionError, was_up: bool) -> End {
-    match error {
-        ConnectionError::ApplicationClosed(close) => {
-            let code = CloseCode::from_number(VarInt::into_inner(close.error_code)).unwrap_or(CloseCode::Unavailable);
-            End::Closed { code, was_up }
-        }
-        error if was_up => End::Broken(error),
-        error => End::Unreached(error.to_string()),
-    }
-}
-
-fn broken(connection: &Connection, was_up: bool) -> End {
-    match connection.close_reason() {
-        Some(reason) => closed(reason, was_up),
-        None => End::Protocol("the hub ended the control stream".into()),
     }
 }

@@ -1,10 +1,10 @@
-//! What became of everything that an agent presents when it joins.
+//! What the state says to a session: what became of everything that its agent presents, and what is live.
 
 use forge_event::*;
 use forge_projections::World;
 use forge_projections::agents::Agent;
 use forge_projections::aggregator::Outcome;
-use forge_protocol::{Fate, Gone, Hello, Presented};
+use forge_protocol::{CloseCode, Fate, Gone, Hello, Presented};
 use std::collections::BTreeMap;
 
 /// How an outcome is told.
@@ -45,4 +45,24 @@ fn gone(world: &World, lease: LeaseId) -> Gone {
         Some(job) if job.ended.is_some() => Gone::JobOver,
         Some(_) => Gone::Ended,
     }
+}
+
+/// The live leases of an agent, each with its deadline, and the event up to which that holds, as told to the session
+/// that `joined` on `node`.
+///
+/// # Errors
+/// How the session ended, if it is no longer the agent's.
+pub(super) fn live(
+    world: &World,
+    (agent, epoch): (AgentId, Epoch),
+    (node, joined): (NodeId, EventIndex),
+) -> Result<(EventIndex, Vec<(LeaseId, Timestamp)>), CloseCode> {
+    let known = world.agents.agents.get(&agent).ok_or(CloseCode::Unknown)?;
+    let current = known.session.is_some_and(|s| s.node == node && s.joined == joined);
+    if !current {
+        return Err(if known.epoch > epoch { CloseCode::Superseded } else { CloseCode::Rejoin });
+    }
+    let held = world.scheduler.leases.of(agent).iter().map(|grant| (grant, world.lease_deadline(grant)));
+    let leases = held.flat_map(|(grant, end)| grant.leases().map(move |lease| (lease, end))).collect();
+    Ok((EventIndex(world.head.events), leases))
 }

@@ -75,7 +75,7 @@ pub(super) struct Registered {
     serial: u64,
     pub shared: Arc<Shared>,
     /// Ends when a later session of the agent takes the place. Boxed: the queue has room for 32 from the first on.
-    pub inbox: mpsc::Receiver<Box<Routed>>,
+    inbox: mpsc::Receiver<Box<Routed>>,
 }
 
 impl Sessions {
@@ -146,6 +146,27 @@ impl Entry {
             // Full: the session will see this when it has emptied its inbox. Closed: nobody is left to tell.
             self.shared.missed.store(true, Ordering::Release);
         }
+    }
+}
+
+impl Registered {
+    /// The next that this session is told; never once it left.
+    pub(super) async fn next(registered: &mut Option<Registered>) -> Option<Routed> {
+        match registered {
+            Some(registered) => registered.inbox.recv().await.map(|routed| *routed),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Keeps what the agent reports of itself.
+    pub(super) fn report(&self, load_permille: u16, speed: u32) {
+        self.shared.load_permille.store(load_permille.into(), Ordering::Relaxed);
+        self.shared.speed.store(speed, Ordering::Relaxed);
+    }
+
+    /// Whether something was dropped before what it was told last; asked once.
+    pub(super) fn missed(&self) -> bool {
+        self.inbox.is_empty() && self.shared.missed.swap(false, Ordering::AcqRel)
     }
 }
 

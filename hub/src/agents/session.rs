@@ -5,10 +5,9 @@ use super::join::{Joined, join};
 use super::listener::close;
 use super::router::{Registered, Routed, Sessions};
 use super::streams::{Control, ControlError, Done, Step, answer, sleep_until, step};
-use super::submit;
+use super::{presented, streams, submit};
 use crate::effects::dispatch::Dispatcher;
 use crate::handle::Hub;
-use forge_event::limits::INLINE_BYTES_MAX;
 use forge_event::*;
 use forge_protocol::limits::{ATTEMPT_STREAMS_MAX, CODE_BYTES_MAX};
 use forge_protocol::{
@@ -19,7 +18,6 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use quinn::{Connection, RecvStream, SendStream};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -142,7 +140,7 @@ impl<'a> Live<'a> {
                 biased;
                 () = &mut stopped => Event::Stop,
                 message = self.control.next(), if connected => Event::Control(message),
-                routed = next_routed(&mut self.registered), if connected => Event::Routed(routed),
+                routed = Registered::next(&mut self.registered), if connected => Event::Routed(routed),
                 Some(done) = self.steps.next(), if reads => Event::Step(done),
                 Some((id, verdict)) = self.submissions.next(), if !self.submissions.is_empty() => Event::Verdict(id, verdict),
                 () = std::future::ready(()), if !settled => Event::Settle,
@@ -314,8 +312,7 @@ impl<'a> Live<'a> {
             Ok(AgentToHub::Seal(seal)) => self.handle_seal(seal),
             Ok(AgentToHub::Report { load_permille, speed }) => {
                 if let Some(registered) = &self.registered {
-                    registered.shared.load_permille.store(load_permille.into(), Ordering::Relaxed);
-                    registered.shared.speed.store(speed, Ordering::Relaxed);
+                    registered.report(load_permille, speed);
                 }
             }
             Ok(AgentToHub::Checkpoint(checkpoint)) => self.handle_checkpoint(checkpoint),
@@ -374,28 +371,15 @@ impl<'a> Live<'a> {
             Some(Routed::Hubs) => self.tell_hubs(),
             None => self.end(CloseCode::Superseded),
         }
-        let missed = self
-            .registered
-            .as_ref()
-            .is_some_and(|r| r.inbox.is_empty() && r.shared.missed.swap(false, Ordering::AcqRel));
-        if missed {
+        if self.registered.as_ref().is_some_and(Registered::missed) {
             self.look_again();
         }
     }
 
     /// Reads the state: is the session still the agent's, and which leases are live?
     fn look_again(&mut self) {
-        let (agent, node) = (self.agent, self.hub.node());
-        let seen = self.hub.read(|world| {
-            let known = world.agents.agents.get(&agent).ok_or(CloseCode::Unknown)?;
-            let current = known.session.is_some_and(|s| s.node == node && s.joined == self.joined);
-            if !current {
-                return Err(if known.epoch > self.epoch { CloseCode::Superseded } else { CloseCode::Rejoin });
-            }
-            let held = world.scheduler.leases.of(agent).iter().map(|grant| (grant, world.lease_deadline(grant)));
-            let leases: Vec<_> = held.flat_map(|(grant, end)| grant.leases().map(move |lease| (lease, end))).collect();
-            Ok((EventIndex(world.head.events), leases))
-        });
+        let (who, place) = ((self.agent, self.epoch), (self.hub.node(), self.joined));
+        let seen = self.hub.read(|world| presented::live(world, who, place));
         match seen {
             Ok((as_of, leases)) => {
                 self.machine.handle_live(as_of, leases.iter().map(|(lease, _)| *lease));
@@ -463,17 +447,8 @@ impl<'a> Live<'a> {
     }
 
     fn handle_result(&mut self, lease: LeaseId, digest: Digest, bytes: Vec<u8>) {
-        let fault = if bytes.len() > INLINE_BYTES_MAX {
-            Some("too-large-inline")
-        } else if Digest::of(&bytes) != digest {
-            Some("digest-mismatch")
-        } else {
-            None
-        };
-        let checks = match fault {
-            None => self.dispatcher.check(self.hub, lease, &bytes).ok_or("not-dispatchable"),
-            Some(code) => Err(code),
-        };
+        let fitting = streams::fits(&digest, &bytes);
+        let checks = fitting.and_then(|()| self.dispatcher.check(self.hub, lease, &bytes).ok_or("not-dispatchable"));
         let deeper = matches!(checks, Ok(c) if c.bits == 0).then(|| self.dispatcher.deeper(self.hub, lease)).flatten();
         match checks {
             Ok(checks) if deeper.is_some() => {
@@ -509,10 +484,3 @@ impl<'a> Live<'a> {
 }
 
 const _: () = assert!(ATTEMPT_STREAMS_MAX >= 2 * forge_projections::agents::WINDOW_MAX, "acknowledged streams linger");
-
-async fn next_routed(registered: &mut Option<Registered>) -> Option<Routed> {
-    match registered {
-        Some(registered) => registered.inbox.recv().await.map(|routed| *routed),
-        None => std::future::pending().await,
-    }
-}

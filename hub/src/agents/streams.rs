@@ -3,7 +3,8 @@
 use super::checkpoint;
 use crate::effects::dispatch::Deeper;
 use crate::handle::Hub;
-use forge_event::{CheckpointReceived, Checks, LeaseId};
+use forge_event::limits::INLINE_BYTES_MAX;
+use forge_event::{CheckpointReceived, Checks, Digest, LeaseId};
 use forge_protocol::frame::FrameError;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::{AgentToHub, Assembler};
@@ -106,6 +107,20 @@ pub(super) fn answer(bytes: &[u8]) -> Result<Option<AgentToHub>, FrameError> {
             None if rest.is_empty() => return Ok(None),
             None => return Err(FrameError::Truncated),
         }
+    }
+}
+
+/// Whether a result is what its digest says, and may stand in the log.
+///
+/// # Errors
+/// The code of its failure.
+pub(super) fn fits(digest: &Digest, bytes: &[u8]) -> Result<(), &'static str> {
+    if bytes.len() > INLINE_BYTES_MAX {
+        Err("too-large-inline")
+    } else if Digest::of(bytes) != *digest {
+        Err("digest-mismatch")
+    } else {
+        Ok(())
     }
 }
 
