@@ -66,6 +66,37 @@ impl Lab {
         self.read("raw").len() as u64 / 2
     }
 
+    /// A subtitle track as SubRip text, at absolute times.
+    fn cues(&self, name: &str, track: usize) -> String {
+        self.ffmpeg(&format!("-copyts -i {name} -map 0:s:{track} -f srt cues"));
+        String::from_utf8(self.read("cues")).expect("text").replace('\r', "")
+    }
+
+    /// Start and end of each cue of the first subtitle track of an mp4 or mov, in milliseconds.
+    fn spans(&self, name: &str) -> Vec<(i64, i64)> {
+        let args = ["-v", "error", "-select_streams", "s:0", "-show_entries", "packet=pts_time,duration_time,size"];
+        let said = Command::new("ffprobe").args(args).args(["-of", "csv=p=0"]).arg(self.path(name)).output();
+        let said = String::from_utf8(said.expect("ffprobe starts").stdout).expect("text");
+        let read = |line: &str| {
+            let ms = |text: &str| (text.parse::<f64>().expect("a time") * 1000.0).round() as i64;
+            let fields: Vec<&str> = line.split(',').collect();
+            (fields[2] != "2").then(|| (ms(fields[0]), ms(fields[0]) + ms(fields[1])))
+        };
+        said.lines().filter_map(read).collect()
+    }
+
+    /// What ffprobe says of each subtitle track: codec, shown by default, language.
+    fn subtitles(&self, name: &str) -> Vec<String> {
+        let entries = "stream=codec_name:stream_disposition=default:stream_tags=language";
+        let args = ["-v", "error", "-select_streams", "s", "-show_entries", entries, "-of", "csv=p=0"];
+        let said = Command::new("ffprobe").args(args).arg(self.path(name)).output().expect("ffprobe starts");
+        String::from_utf8(said.stdout).expect("text").lines().map(String::from).collect()
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), bytes).expect("a file of the lab");
+    }
+
     /// When a track is first heard, in microseconds.
     fn heard_from(&self, name: &str, track: usize) -> i64 {
         let args = [
@@ -223,6 +254,124 @@ fn matroska_is_exact_to_its_millisecond() {
     }
     lab.ffmpeg("-i source.mp4 -map 0:a:1 -c:a flac single.mkv");
     assert_eq!(lab.samples("out", 0), lab.samples("single.mkv", 0));
+}
+
+const FIRST: &str = "1\n00:00:00,333 --> 00:00:00,901\nHello\n\n2\n00:00:00,901 --> 00:00:01,000\nat once\n\n\
+    3\n00:00:01,001 --> 00:00:03,007\ntwo lines,\nthe second “ü”\n\n";
+const SECOND: &str = "1\n00:00:00,000 --> 00:00:01,999\nHallo\n\n";
+
+/// A video of two seconds with a sound, and subtitles in two languages, the second of which is shown.
+fn subtitled(lab: &Lab) {
+    lab.write("first.srt", FIRST);
+    lab.write("second.srt", SECOND);
+    lab.ffmpeg(
+        "-f lavfi -i testsrc2=s=64x48:r=30000/1001:d=2 -f lavfi -i sine=440:r=44100:d=2 -i first.srt -i second.srt \
+        -map 0 -map 1 -map 2 -map 3 -c:v libx264 -preset ultrafast -c:a pcm_s16le -c:s subrip \
+        -metadata:s:s:0 language=eng -metadata:s:s:1 language=ger -disposition:s:1 default source.mkv",
+    );
+}
+
+fn with_subtitles(container: &str) -> Value {
+    let video = if container == "mp4" { "libx264" } else { "ffv1" };
+    let audio = if container == "mp4" { "aac" } else { "pcm_s16le" };
+    let args = if container == "mp4" { json!({"preset": "ultrafast"}) } else { json!({}) };
+    json!({"video": {"codec": video, "args": args, "cell_frames": 40}, "audio": [{"track": 0, "codec": audio}],
+        "container": container, "subtitle": "copy"})
+}
+
+fn silent(container: &str) -> Value {
+    let mut spec = with_subtitles(container);
+    spec["audio"] = json!([]);
+    spec
+}
+
+#[test]
+fn subtitles_of_text_keep_their_words_and_times_in_every_container() {
+    let Some(lab) = Lab::open("subtitles_of_text_keep_their_words_and_times_in_every_container") else { return };
+    subtitled(&lab);
+    assert_eq!((lab.cues("source.mkv", 0), lab.cues("source.mkv", 1)), (FIRST.into(), SECOND.into()));
+    let containers: [(_, _, &[_]); 3] =
+        [("mp4", "mov_text", &[None]), ("mov", "mov_text", &[Some(1), None]), ("mkv", "subrip", &[None])];
+    for (container, codec, groupings) in containers {
+        let document = transcode(&lab, "source.mkv", with_subtitles(container), groupings);
+        let told = json!([{"track": 0, "codec": codec, "cues": 3}, {"track": 1, "codec": codec, "cues": 1}]);
+        assert_eq!(document["subtitles"], told);
+        assert_eq!(lab.subtitles("out"), [format!("{codec},0,eng"), format!("{codec},1,ger")], "{container}");
+        assert_eq!((lab.cues("out", 0), lab.cues("out", 1)), (FIRST.into(), SECOND.into()), "{container}");
+    }
+}
+
+#[test]
+fn subtitles_count_from_the_same_zero_as_pictures_and_sound() {
+    let Some(lab) = Lab::open("subtitles_count_from_the_same_zero_as_pictures_and_sound") else { return };
+    subtitled(&lab);
+    let late = |cues: &str| cues.replace("00:00:", "02:00:");
+    lab.ffmpeg("-copyts -i source.mkv -map 0 -c copy -output_ts_offset 7200 late.mkv");
+    // An edit list cuts the first second; QuickTime's own samples are kept as they are.
+    lab.ffmpeg("-i source.mkv -map 0:v -map 0:s:0 -c copy -c:s mov_text whole.mp4");
+    lab.ffmpeg("-ss 0.5 -i whole.mp4 -map 0 -c copy cut.mp4");
+    for container in ["mov", "mkv"] {
+        let document = transcode(&lab, "late.mkv", with_subtitles(container), &[None]);
+        assert_eq!(lab.cues("out", 0), late(FIRST), "{container}");
+        assert_eq!(document["first_pts"], 7_200_000);
+    }
+    // What was made of Matroska's texts is a source again, of either kind.
+    transcode(&lab, "whole.mp4", silent("mkv"), &[None]);
+    assert_eq!(lab.cues("out", 0), FIRST);
+    transcode(&lab, "cut.mp4", silent("mov"), &[None]);
+    let shown = lab.spans("cut.mp4").into_iter().map(|(start, end)| (start.max(0), end)).filter(|(_, end)| *end > 0);
+    assert_eq!(lab.spans("out"), shown.collect::<Vec<_>>());
+    assert!(lab.spans("cut.mp4")[0].0 < 0, "the edit list moves a cue before time 0");
+    let (code, detail) = ends(&lab, "cut.mp4", "mkv");
+    assert!(code == "negative-pts" && detail.contains("subtitle track 0"), "{code}: {detail}");
+}
+
+/// Code and detail with which a job ends that copies the subtitles of a source.
+fn ends(lab: &Lab, source: &str, container: &str) -> (&'static str, String) {
+    let blobs = MemoryBlobs::default();
+    let input = blobs.keep(&lab.read(source));
+    bench(&blobs, input, silent(container), &[]).job(None, false).expect_err("the job fails")
+}
+
+#[test]
+fn subtitles_that_a_container_cannot_hold_are_refused_by_name() {
+    let Some(lab) = Lab::open("subtitles_that_a_container_cannot_hold_are_refused_by_name") else { return };
+    subtitled(&lab);
+    // Pictures' subtitles of a Blu-ray: two segments that end a set.
+    let segment = |ticks: u32| [b"PG", &ticks.to_be_bytes()[..], &[0; 4], &[0x80, 0, 0]].concat();
+    lab.write("pictures.sup", [segment(9000), segment(90_000)].concat());
+    lab.ffmpeg("-i source.mkv -i pictures.sup -map 0:v -map 0:s:0 -map 1 -c copy pictures.mkv");
+    for container in ["mp4", "mkv"] {
+        let (code, detail) = ends(&lab, "pictures.mkv", container);
+        assert_eq!(code, "container-refuses-codec");
+        assert!(detail.contains("`hdmv_pgs_subtitle`, which subtitle track 1 is"), "{detail}");
+    }
+    let overlap = "1\n00:00:00,100 --> 00:00:00,900\none\n\n2\n00:00:00,800 --> 00:00:01,500\nmeanwhile\n\n";
+    lab.write("overlap.srt", overlap);
+    lab.ffmpeg("-i source.mkv -i overlap.srt -map 0:v -map 1 -map 0:s:1 -c copy -c:s:0 ass -c:s:1 webvtt overlap.mkv");
+    let (code, detail) = ends(&lab, "overlap.mkv", "mp4");
+    assert_eq!(code, "cues-overlap");
+    assert!(detail.contains("track 0: cue 1 begins at 800 ms, before the one ahead ends at 900 ms"), "{detail}");
+    assert!(Ffmpeg.is_final(code));
+    let document = transcode(&lab, "overlap.mkv", silent("mkv"), &[None]);
+    let told = json!([{"track": 0, "codec": "ass", "cues": 2}, {"track": 1, "codec": "webvtt", "cues": 1}]);
+    assert_eq!(document["subtitles"], told);
+    assert_eq!((lab.cues("out", 0), lab.cues("out", 1)), (lab.cues("overlap.mkv", 0), SECOND.into()));
+}
+
+#[test]
+fn a_subtitle_track_that_says_nothing_is_told_and_left_out() {
+    let Some(lab) = Lab::open("a_subtitle_track_that_says_nothing_is_told_and_left_out") else { return };
+    subtitled(&lab);
+    lab.ffmpeg("-i source.mkv -map 0:v -map 0:s -t 0.3 -c copy quiet.mkv");
+    assert_eq!(lab.subtitles("quiet.mkv").len(), 2);
+    for (container, codec) in [("mov", "mov_text"), ("mkv", "subrip")] {
+        let document = transcode(&lab, "quiet.mkv", silent(container), &[None]);
+        let told = json!([{"track": 0, "codec": codec, "cues": 0}, {"track": 1, "codec": codec, "cues": 1}]);
+        assert_eq!(document["subtitles"], told);
+        assert_eq!(lab.subtitles("out"), [format!("{codec},1,ger")]);
+        assert_eq!(lab.cues("out", 0), lab.cues("quiet.mkv", 1));
+    }
 }
 
 /// The code with which a probe of these bytes ends.

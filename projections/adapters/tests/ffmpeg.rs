@@ -6,8 +6,9 @@ use forge_adapters::ffmpeg::codec::Container;
 use forge_adapters::ffmpeg::film::{FORMAT, Film};
 use forge_adapters::ffmpeg::movie::layout;
 use forge_adapters::ffmpeg::pack::{self, Cell, PackHead, Sample};
-use forge_adapters::ffmpeg::work::{Blob, Seen, Stage};
-use forge_adapters::ffmpeg::{Ffmpeg, wire};
+use forge_adapters::ffmpeg::texts::{Cue, TextHead, Told};
+use forge_adapters::ffmpeg::work::{Blob, Body, Probed, ProbedTexts, Seen, Stage, Task, Texts, Work};
+use forge_adapters::ffmpeg::{Ffmpeg, texts::Text, wire};
 use forge_adapters::laws::MemoryBlobs;
 use forge_event::Digest;
 use forge_projections::family::{Families, Family};
@@ -53,6 +54,82 @@ fn a_canonical_spec_is_its_own_canonical_form() {
         let again = Ffmpeg.check_spec(&serde_json::from_slice(&first.spec).expect("JSON"), None).expect("no fault");
         assert_eq!(first, again);
     }
+}
+
+#[test]
+fn plans_and_payloads_of_jobs_that_drop_subtitles_are_what_they_always_were() {
+    let checked = |more| Ffmpeg.check_spec(&spec(more), None).expect("no fault").spec;
+    let probe = Stage::Probe.encode();
+    assert_eq!(probe, [1, 0]);
+    let dropped = Ffmpeg.payload(&checked(json!({"subtitle": "drop"})), &probe, 0);
+    assert_eq!(dropped, [&[1, 0, 0][..], &Digest::of(b"film").0, &[0]].concat());
+    assert_eq!(Ffmpeg.payload(&checked(json!({})), &probe, 0), dropped);
+    let copied = checked(json!({"subtitle": "copy"}));
+    assert!(String::from_utf8_lossy(&copied).ends_with(r#""container":"mov","subtitle":"copy"}"#));
+    // mov_text is made by an agent's ffmpeg, so that one class must make all of it.
+    let task = Task::ProbeTexts { input: Digest::of(b"film"), bound: true };
+    assert_eq!(Work::decode(&Ffmpeg.payload(&copied, &probe, 0)).expect("a payload").task, task);
+    for texts in [Texts::None, Texts::Tracks(vec![]), Texts::Tracks(vec![text()]), Texts::Parts(vec![])] {
+        let body = Body { stage: Stage::Probe, texts };
+        assert_eq!(Body::of(&body.encode()), body);
+    }
+}
+
+#[test]
+fn subtitle_tracks_that_no_agent_would_name_so_are_flagged() {
+    let copied = Ffmpeg.check_spec(&spec(json!({"subtitle": "copy"})), None).expect("no fault").spec;
+    let probed = Probed { film: Blob { digest: Digest::of(b"film"), bytes: 9 }, frames: 3 };
+    let bits = |texts: Vec<Text>| {
+        Ffmpeg.check_result(&copied, &Stage::Probe.encode(), 0, &wire::encode(&ProbedTexts { probed, texts }))
+    };
+    assert_eq!(bits(vec![]), 0);
+    assert_eq!(bits(vec![text(); 64]), 0);
+    assert_ne!(bits(vec![text(); 65]), 0);
+    assert_ne!(bits(vec![Text { codec: "sub\"rip".into(), ..text() }]), 0);
+    assert_ne!(bits(vec![Text { codec: String::new(), ..text() }]), 0);
+    assert_ne!(bits(vec![Text { language: *b"DE-", ..text() }]), 0);
+    assert_ne!(Ffmpeg.check_result(&copied, &Stage::Probe.encode(), 0, &wire::encode(&probed)), 0);
+}
+
+#[test]
+fn a_text_track_whose_cues_do_not_follow_each_other_is_flagged() {
+    let blobs = MemoryBlobs::default();
+    let film = Blob { digest: Digest::of(b"film"), bytes: 9 };
+    let seen = Seen::of(&self::film(0, &[1], (1, 25)));
+    let stage = Stage::Parts { film, class: "c".into(), tracks: vec![], cells: vec![2], group: 1, seen };
+    let plan = Body { stage, texts: Texts::Tracks(vec![text()]) }.encode();
+    let bits = |container: &str, head: &TextHead, media: usize, cues: u32| {
+        let spec = spec(json!({"subtitle": "copy", "container": container}));
+        let spec = Ffmpeg.check_spec(&spec, None).expect("no fault").spec;
+        let part = [pack::front(head), vec![7; media]].concat();
+        let told = Told { part: Blob { digest: blobs.keep(&part), bytes: part.len() as u64 }, cues };
+        let result = wire::encode(&told);
+        assert_eq!(Ffmpeg.check_result(&spec, &plan, 0, &result), 0);
+        assert_eq!(Ffmpeg.result_blobs(&spec, &plan, &result), [told.part.digest]);
+        Ffmpeg.check_blobs(&spec, &plan, 0, &result, &blobs).expect("the blob is there")
+    };
+    let head = |times: &[(u64, u64)]| {
+        let cue = |(start, end): &(u64, u64)| Cue { start: *start, end: *end, bytes: 5, md5: [0; 16] };
+        let cues = times.iter().map(cue).collect();
+        TextHead { format: 1, language: *b"ger", shown: true, entry: entry(), cues }
+    };
+    let good = head(&[(0, 10), (10, 20), (25, 30)]);
+    assert_eq!(bits("mov", &good, 19, 3), 0);
+    assert_eq!(bits("mov", &head(&[]), 0, 0), 0);
+    assert_ne!(bits("mov", &good, 18, 3), 0);
+    assert_ne!(bits("mov", &good, 19, 2), 0);
+    assert_ne!(bits("mov", &head(&[(0, 10), (9, 20)]), 12, 2), 0);
+    assert_ne!(bits("mov", &head(&[(0, 0)]), 7, 1), 0);
+    assert_ne!(bits("mov", &TextHead { language: *b"eng", ..good.clone() }, 19, 3), 0);
+    assert_ne!(bits("mov", &TextHead { entry: vec![], ..good.clone() }, 19, 3), 0);
+    let free = TextHead { entry: vec![], ..head(&[(0, 10), (9, 20)]) };
+    assert_eq!(bits("mkv", &free, 500, 2), 0);
+    assert_ne!(bits("mkv", &free, 0, 2), 0);
+    assert_ne!(bits("mkv", &good, 500, 3), 0);
+}
+
+fn text() -> Text {
+    Text { stream: 2, codec: "subrip".into(), tx3g: false, language: *b"ger", shown: true }
 }
 
 #[test]
@@ -112,7 +189,7 @@ fn laid_out(container: Container, film: &Film, cells: &[Vec<Cell>]) -> (Track, V
             (PackHead { format: pack::FORMAT, entry: entry(), width: side, height: side, cells: cells.clone() }, 99)
         })
         .collect();
-    let layout = layout(container, film, &heads, &[]).expect("times in range");
+    let layout = layout(container, film, &heads, &[], &[]).expect("times in range");
     let mut file = layout.head.clone();
     file.resize(layout.bytes() as usize, 0);
     let track = Track::read(&file).expect("a track");
@@ -142,7 +219,7 @@ fn an_edit_list_takes_the_delay_of_reordering_and_adds_the_start() {
 fn a_gap_too_long_for_the_format_is_a_fault() {
     let film = film(0, &[1 << 33], (1, 1 << 30));
     let head = PackHead { format: pack::FORMAT, entry: entry(), width: 1, height: 1, cells: vec![cell(&[0, 1])] };
-    let fault = layout(Container::Mp4, &film, &[(head, 0)], &[]).expect_err("it does not fit");
+    let fault = layout(Container::Mp4, &film, &[(head, 0)], &[], &[]).expect_err("it does not fit");
     assert_eq!(fault.code, "time-out-of-range");
 }
 
@@ -172,15 +249,26 @@ fn an_output_that_is_not_made_of_its_parts_is_flagged() {
         parts.push(part);
     }
     let placed: Vec<_> = heads.iter().zip(&parts).map(|(h, p)| (h.clone(), p.len() as u64 - h.media_bytes())).collect();
-    let layout = layout(Container::Mov, &film, &placed, &[]).expect("times in range");
+    let cue = |start, end| Cue { start, end, bytes: 9, md5: [0; 16] };
+    let cues = vec![cue(400, 500), cue(500, 700), cue(900, 3000)];
+    let text = TextHead { format: 1, language: *b"ger", shown: true, entry: entry(), cues };
+    let front = pack::front(&text);
+    let spoken = [(text.clone(), front.len() as u64)];
+    parts.push([front, vec![3; text.media_bytes() as usize]].concat());
+    let layout = layout(Container::Mov, &film, &placed, &[], &spoken).expect("times in range");
     let mut output = layout.head.clone();
+    let speech: Vec<u64> = layout.pieces.iter().filter(|p| p.part == 2).map(|p| p.bytes).collect();
+    assert_eq!(speech, [11, 9, 13], "what shows nothing stands in each gap, and behind the last cue");
     for piece in &layout.pieces {
         output.extend_from_slice(&parts[piece.part][piece.first as usize..][..piece.bytes as usize]);
     }
-    let packs: Vec<Blob> = parts.iter().map(|p| kept(p)).collect();
+    let mut packs: Vec<Blob> = parts.iter().map(|p| kept(p)).collect();
+    let told = |part, cues| Told { part, cues };
+    // A track without cues has no place in the output.
+    let texts = Texts::Parts(vec![told(packs[0], 0), told(packs.pop().expect("the text"), 3)]);
     let stage = Stage::Mux { film: kept(&film.encode()), class: String::new(), packs, sounds: vec![] };
-    let spec = Ffmpeg.check_spec(&spec(json!({})), None).expect("no fault").spec;
-    let plan = stage.encode();
+    let spec = Ffmpeg.check_spec(&spec(json!({"subtitle": "copy"})), None).expect("no fault").spec;
+    let plan = Body { stage, texts }.encode();
     let bits = |output: &[u8]| {
         let result = wire::encode(&kept(output));
         assert_eq!(Ffmpeg.check_result(&spec, &plan, 0, &result), 0);
@@ -232,7 +320,7 @@ proptest! {
         let _ = (Track::read(&bytes), Pictures::of(&bytes), Film::decode(&bytes), wire::decode::<PackHead>(&bytes));
         let film = film(5, &[1, 2, 3], (1, 25));
         let head = PackHead { format: pack::FORMAT, entry: entry(), width: 1, height: 1, cells: vec![cell(&[0, 2, 1, 3])] };
-        let layout = layout(Container::Mov, &film, &[(head, 0)], &[]).expect("times in range");
+        let layout = layout(Container::Mov, &film, &[(head, 0)], &[], &[]).expect("times in range");
         let mut file = layout.head.clone();
         file.resize(layout.bytes() as usize, 0);
         let at = at % file.len();

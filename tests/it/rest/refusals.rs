@@ -4,7 +4,7 @@
 //! running shows them, are these final codes:
 //! - `ffmpeg`: `input-unreadable`, `input-truncated` and `input-damaged` (what only decoding finds), `no-video`, `no-frames` and
 //!   `format-not-taken` (outside of mp4 and mov), `resolution-changes`, `negative-pts`, `times-not-ascending` (duplicate
-//!   pts), `audio-unreadable`;
+//!   pts), `audio-unreadable`, `subtitle-unreadable`, `cues-overlap`, and `container-refuses-codec` of tracks that are copied;
 //! - `climate_pca`: numbers of members beyond what is scanned beforehand, `too-large` among them, and `rank-deficient`;
 //! - `blas`: `not-positive-definite` of a factorisation.
 

@@ -11,6 +11,7 @@ pub mod movie;
 pub mod pack;
 mod plan;
 pub mod spec;
+pub mod texts;
 mod verify;
 pub mod wire;
 pub mod work;
@@ -19,6 +20,7 @@ use crate::faults::Faults;
 use crate::gathered::Gathered;
 use crate::json;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{
@@ -26,12 +28,13 @@ use forge_projections::family::{
 };
 use serde_json::Value;
 use spec::Spec;
-use work::Stage;
+use work::{Body, Stage, Texts};
 
 /// Codes that speak of the input or of the spec, not of the agent that says them.
-const FINAL: [&str; 22] = [
+const FINAL: [&str; 24] = [
     "audio-unreadable",
     "cells-differ",
+    "cues-overlap",
     "encode-failed",
     "format-not-taken",
     "input-damaged",
@@ -49,6 +52,7 @@ const FINAL: [&str; 22] = [
     "part-unreadable",
     "pictures-differ",
     "resolution-changes",
+    "subtitle-unreadable",
     "time-out-of-range",
     "times-not-ascending",
     "too-many-frames",
@@ -94,8 +98,12 @@ impl Family for Ffmpeg {
         let spec = Spec::reread(spec);
         let mut known =
             json::object([("codec", spec.video.codec.word().into()), ("container", spec.container.word().into())]);
-        for stage in plans.iter().map(|plan| Stage::of(plan)) {
+        for Body { stage, texts } in plans.iter().map(|plan| Body::of(plan)) {
             let Stage::Parts { cells, group, class, seen, .. } = stage else { continue };
+            if let Texts::Tracks(tracks) = texts {
+                let codecs: Vec<String> = tracks.into_iter().map(|text| text.codec).collect();
+                known.extend(json::object([("subtitle_streams", codecs.into())]));
+            }
             known.extend(json::object([
                 ("frames", cells.iter().map(|frames| u64::from(*frames)).sum::<u64>().into()),
                 ("fps", seen.fps(cells.iter().map(|frames| u64::from(*frames)).sum()).into()),
@@ -112,7 +120,7 @@ impl Family for Ffmpeg {
     }
 
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
-        plan::work(&Spec::reread(spec), Stage::of(plan), shard).encode()
+        plan::work(&Spec::reread(spec), Body::of(plan), shard).encode()
     }
 
     fn is_final(&self, code: &str) -> bool {
@@ -124,15 +132,15 @@ impl Family for Ffmpeg {
     }
 
     fn shard_blobs(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<Digest> {
-        plan::shard_blobs(&Spec::reread(spec), Stage::of(plan), shard)
+        plan::shard_blobs(&Spec::reread(spec), &Body::of(plan), shard)
     }
 
     fn check_result(&self, spec: &[u8], plan: &[u8], shard: ShardIndex, result: &[u8]) -> u32 {
-        verify::check_result(&Spec::reread(spec), &Stage::of(plan), shard, result)
+        verify::check_result(&Spec::reread(spec), &Body::of(plan), shard, result)
     }
 
-    fn result_blobs(&self, _spec: &[u8], plan: &[u8], result: &[u8]) -> Vec<Digest> {
-        verify::result_blobs(&Stage::of(plan), result)
+    fn result_blobs(&self, spec: &[u8], plan: &[u8], result: &[u8]) -> Vec<Digest> {
+        verify::result_blobs(&Spec::reread(spec), &Stage::of(plan), result)
     }
 
     fn check_blobs(
@@ -143,7 +151,7 @@ impl Family for Ffmpeg {
         result: &[u8],
         blobs: &dyn Blobs,
     ) -> Result<u32, Fault> {
-        verify::check_blobs(&Spec::reread(spec), &Stage::of(plan), shard, result, blobs)
+        verify::check_blobs(&Spec::reread(spec), &Body::of(plan), shard, result, blobs)
     }
 
     fn reduce(&self, past: &Past<'_>, blobs: &dyn Blobs) -> Result<Vec<u8>, Fault> {
@@ -151,7 +159,7 @@ impl Family for Ffmpeg {
     }
 
     fn mid_bytes_max(&self, _spec: &[u8], plan: &Plan) -> u64 {
-        // A result is two or three digests and lengths; the check's has up to 32 tracks.
+        // A result is two or three digests and lengths; the probe's and the check's have up to 64 tracks of text.
         4096 + 256 * plan.shard_count
     }
 

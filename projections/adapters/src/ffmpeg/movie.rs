@@ -7,6 +7,7 @@
 use super::codec::Container;
 use super::film::Film;
 use super::pack::{PackHead, SoundHead};
+use super::texts::{self, TextHead};
 use alloc::vec::Vec;
 use forge_projections::family::Fault;
 
@@ -16,7 +17,7 @@ const CHUNK_HALF_SECONDS: u64 = 1;
 /// A run of media bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Piece {
-    /// Among the packs and then the sounds, from 0.
+    /// Among the packs, then the sounds, then the texts, from 0.
     pub part: usize,
     /// Within the part's blob.
     pub first: u64,
@@ -44,8 +45,7 @@ pub type Placed<T> = (T, u64);
 struct Trak<'a> {
     entry: &'a [u8],
     timescale: u32,
-    /// Width and height of a picture; `None` for sound.
-    side: Option<(u32, u32)>,
+    kind: Kind,
     /// Track's ticks: before it starts; what is decoded but not shown; what is shown.
     start: u64,
     skip: u64,
@@ -59,9 +59,25 @@ struct Trak<'a> {
     chunks: Vec<Chunk>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Width and height.
+    Pictures(u32, u32),
+    Sound,
+    /// The pictures' width and height, language, shown unless told otherwise.
+    Text(u32, u32, [u8; 3], bool),
+}
+
 enum TrakSizes<'a> {
     Pictures(&'a [Placed<PackHead>]),
     Sound(&'a SoundHead),
+    Text(Vec<u32>),
+}
+
+impl Trak<'_> {
+    fn is_text(&self) -> bool {
+        matches!(self.kind, Kind::Text(..))
+    }
 }
 
 struct Chunk {
@@ -80,9 +96,13 @@ pub fn layout(
     film: &Film,
     packs: &[Placed<PackHead>],
     sounds: &[Placed<SoundHead>],
+    texts: &[Placed<TextHead>],
 ) -> Result<Layout, Fault> {
     let mut traks = Vec::from([picture_trak(film, packs)?]);
-    traks.extend(sounds.iter().enumerate().map(|(i, sound)| sound_trak(packs.len() + i, sound)));
+    traks.extend((packs.len()..).zip(sounds).map(|(part, sound)| sound_trak(part, sound)));
+    for (part, text) in (packs.len() + sounds.len()..).zip(texts) {
+        traks.push(text_trak(part, text, (packs[0].0.width, packs[0].0.height))?);
+    }
     let mut order: Vec<(usize, usize)> = Vec::new();
     let mut next: Vec<usize> = traks.iter().map(|_| 0).collect();
     // The chunk that starts first goes first; of equal ones that of the earlier track.
@@ -101,7 +121,7 @@ pub fn layout(
 }
 
 fn out_of_range() -> Fault {
-    Fault::new("time-out-of-range", "a gap between two pictures is longer than the container can say")
+    Fault::new("time-out-of-range", "a gap between two pictures or cues is longer than the container can say")
 }
 
 fn push_run(runs: &mut Vec<(u32, u32)>, value: u32) {
@@ -138,7 +158,7 @@ fn picture_trak<'a>(film: &Film, packs: &'a [Placed<PackHead>]) -> Result<Trak<'
     Ok(Trak {
         entry: &head.entry,
         timescale: den,
-        side: Some((head.width, head.height)),
+        kind: Kind::Pictures(head.width, head.height),
         start: pts[0],
         skip: delay,
         shown: film.duration() * num,
@@ -193,7 +213,7 @@ fn sound_trak(part: usize, (head, media): &Placed<SoundHead>) -> Trak<'_> {
     Trak {
         entry: &head.entry,
         timescale: head.timescale,
-        side: None,
+        kind: Kind::Sound,
         start: head.start,
         skip: head.skip,
         shown: head.heard,
@@ -205,7 +225,51 @@ fn sound_trak(part: usize, (head, media): &Placed<SoundHead>) -> Trak<'_> {
     }
 }
 
-/// Ticks of a second in which all tracks' times are whole, or the film's if there are too many.
+/// Nothing of a text track is moved by an edit list, whose times are rounded where scales do not fit each other: it begins
+/// at time 0, and samples that show nothing fill its gaps. One ends the last cue, since readers take a last sample for as
+/// long as the movie.
+fn text_trak<'a>(
+    part: usize,
+    (head, media): &'a Placed<TextHead>,
+    (width, height): (u32, u32),
+) -> Result<Trak<'a>, Fault> {
+    let ticks = |ticks: u64| u32::try_from(ticks).map_err(|_| out_of_range());
+    let (mut durations, mut sizes, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = *media;
+    for (gap, cue) in head.gaps() {
+        let mut piece = Piece { part, first, bytes: u64::from(cue.bytes) };
+        if gap > 0 {
+            push_run(&mut durations, ticks(gap)?);
+            sizes.push(texts::EMPTY.len() as u32);
+            piece.bytes += texts::EMPTY.len() as u64;
+        }
+        push_run(&mut durations, ticks(cue.end.saturating_sub(cue.start))?);
+        sizes.push(cue.bytes);
+        first += piece.bytes;
+        chunks.push(Chunk { samples: if gap > 0 { 2 } else { 1 }, time: cue.start, piece });
+    }
+    if let Some(last) = chunks.last_mut() {
+        push_run(&mut durations, 1);
+        sizes.push(texts::EMPTY.len() as u32);
+        last.samples += 1;
+        last.piece.bytes += texts::EMPTY.len() as u64;
+    }
+    Ok(Trak {
+        entry: &head.entry,
+        timescale: texts::TIMESCALE,
+        kind: Kind::Text(width, height, head.language, head.shown),
+        start: 0,
+        skip: 0,
+        shown: head.cues.last().map_or(0, |cue| cue.end + 1),
+        durations,
+        offsets: Vec::new(),
+        sync: None,
+        sizes: TrakSizes::Text(sizes),
+        chunks,
+    })
+}
+
+/// Ticks of a second in which all edit lists' times are whole, or the film's if there are too many.
 fn movie_scale(traks: &[Trak<'_>]) -> u32 {
     let gcd = |mut a: u64, mut b: u64| {
         while b > 0 {
@@ -215,6 +279,7 @@ fn movie_scale(traks: &[Trak<'_>]) -> u32 {
     };
     let whole = traks
         .iter()
+        .filter(|t| !t.is_text())
         .map(|t| u64::from(t.timescale))
         .try_fold(1u64, |scale, t| Some(scale / gcd(scale, t) * t).filter(|scale| *scale <= i32::MAX as u64));
     whole.map_or(traks[0].timescale, |scale| scale as u32)
@@ -223,6 +288,14 @@ fn movie_scale(traks: &[Trak<'_>]) -> u32 {
 fn rescaled(ticks: u64, from: u32, to: u32) -> u64 {
     let (from, to) = (u128::from(from), u128::from(to));
     ((u128::from(ticks) * to + from / 2) / from) as u64
+}
+
+/// Before a track starts, and how long it is shown, in the movie's ticks. No cue is cut by rounding.
+fn span(trak: &Trak<'_>, scale: u32) -> (u64, u64) {
+    let shown = rescaled(trak.shown, trak.timescale, scale);
+    let cut =
+        trak.is_text() && u128::from(shown) * u128::from(trak.timescale) < u128::from(trak.shown) * u128::from(scale);
+    (rescaled(trak.start, trak.timescale, scale), shown + u64::from(cut))
 }
 
 #[derive(Default)]
@@ -288,8 +361,7 @@ fn head(
         at += traks[*track].chunks[*chunk].piece.bytes;
     }
     let scale = movie_scale(traks);
-    let ends = traks.iter().map(|t| rescaled(t.start, t.timescale, scale) + rescaled(t.shown, t.timescale, scale));
-    let duration = ends.max().unwrap_or(0);
+    let duration = traks.iter().map(|t| span(t, scale)).map(|(start, shown)| start + shown).max().unwrap_or(0);
     let quicktime = container == Container::Mov;
     let mut writer = Writer::default();
     writer.boxed(b"ftyp", |w| {
@@ -309,35 +381,52 @@ fn head(
 }
 
 fn write_trak(w: &mut Writer, id: u32, trak: &Trak<'_>, places: &[u64], scale: u32, quicktime: bool) {
-    let start = rescaled(trak.start, trak.timescale, scale);
-    let shown = rescaled(trak.shown, trak.timescale, scale);
-    w.full(b"tkhd", 1, 3, |w| {
-        w.u64s(&[0, 0]).u32s(&[id, 0]).u64s(&[start + shown]).u32s(&[0, 0]).u16s(&[0, trak.side.is_none().into()]);
-        let volume = if trak.side.is_none() { 0x100 } else { 0 };
-        let (width, height) = trak.side.unwrap_or_default();
+    let (start, shown) = span(trak, scale);
+    // Tracks of one group stand for each other.
+    let (group, volume, (width, height), flags) = match trak.kind {
+        Kind::Pictures(width, height) => (0, 0, (width, height), 3),
+        Kind::Sound => (1, 0x100, (0, 0), 3),
+        // In the movie, and enabled if it is shown.
+        Kind::Text(width, height, _, shown) => (2, 0, (width, height), 2 | u32::from(shown)),
+    };
+    w.full(b"tkhd", 1, flags, |w| {
+        w.u64s(&[0, 0]).u32s(&[id, 0]).u64s(&[start + shown]).u32s(&[0, 0]).u16s(&[0, group]);
         w.u16s(&[volume, 0]).matrix().u32s(&[width, height]);
     });
-    w.boxed(b"edts", |w| {
-        w.full(b"elst", 1, 0, |w| {
-            w.u32s(&[if start > 0 { 2 } else { 1 }]);
-            if start > 0 {
-                w.u64s(&[start, u64::MAX]).u32s(&[0x1_0000]);
-            }
-            w.u64s(&[shown, trak.skip]).u32s(&[0x1_0000]);
+    if !trak.is_text() {
+        w.boxed(b"edts", |w| {
+            w.full(b"elst", 1, 0, |w| {
+                w.u32s(&[if start > 0 { 2 } else { 1 }]);
+                if start > 0 {
+                    w.u64s(&[start, u64::MAX]).u32s(&[0x1_0000]);
+                }
+                w.u64s(&[shown, trak.skip]).u32s(&[0x1_0000]);
+            });
         });
-    });
+    }
     w.boxed(b"mdia", |w| {
         let media: u64 = trak.durations.iter().map(|(n, d)| u64::from(*n) * u64::from(*d)).sum();
         w.full(b"mdhd", 1, 0, |w| {
-            // Language `und`.
-            w.u64s(&[0, 0]).u32s(&[trak.timescale]).u64s(&[media]).u16s(&[0x55c4, 0]);
+            let language = if let Kind::Text(_, _, language, _) = trak.kind { language } else { *b"und" };
+            // Five bits a letter.
+            let language = language.iter().fold(0, |packed, letter| packed << 5 | u16::from(letter & 31));
+            w.u64s(&[0, 0]).u32s(&[trak.timescale]).u64s(&[media]).u16s(&[language, 0]);
         });
-        let (kind, name): (&[u8], &[u8]) = if trak.side.is_some() { (b"vide", b"video") } else { (b"soun", b"sound") };
+        let (kind, name): (&[u8], &[u8]) = match trak.kind {
+            Kind::Pictures(..) => (b"vide", b"video"),
+            Kind::Sound => (b"soun", b"sound"),
+            Kind::Text(..) => (b"sbtl", b"subtitle"),
+        };
         write_handler(w, if quicktime { b"mhlr" } else { &[0; 4] }, kind, name, quicktime);
         w.boxed(b"minf", |w| {
-            match trak.side {
-                Some(_) => w.full(b"vmhd", 0, 1, |w| _ = w.u32s(&[0, 0])),
-                None => w.full(b"smhd", 0, 0, |w| _ = w.u32s(&[0])),
+            match trak.kind {
+                Kind::Pictures(..) => w.full(b"vmhd", 0, 1, |w| _ = w.u32s(&[0, 0])),
+                Kind::Sound => w.full(b"smhd", 0, 0, |w| _ = w.u32s(&[0])),
+                // QuickTime's header of all that is neither: how it would be drawn, and no balance.
+                Kind::Text(..) if quicktime => w.boxed(b"gmhd", |w| {
+                    w.full(b"gmin", 0, 0, |w| _ = w.u16s(&[0x40, 0x8000, 0x8000, 0x8000, 0, 0]));
+                }),
+                Kind::Text(..) => w.full(b"nmhd", 0, 0, |_| {}),
             };
             if quicktime {
                 write_handler(w, b"dhlr", b"url ", b"data", true);
@@ -398,6 +487,7 @@ fn write_tables(w: &mut Writer, trak: &Trak<'_>, places: &[u64]) {
             super::pack::Sizes::Equal { bytes, count } => _ = w.u32s(&[*bytes, *count]),
             super::pack::Sizes::Each(sizes) => _ = w.u32s(&[0, sizes.len() as u32]).u32s(sizes),
         },
+        TrakSizes::Text(sizes) => _ = w.u32s(&[0, sizes.len() as u32]).u32s(sizes),
     });
     w.full(b"co64", 0, 0, |w| _ = w.u32s(&[places.len() as u32]).u64s(places));
 }

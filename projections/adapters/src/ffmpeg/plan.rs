@@ -5,8 +5,9 @@ use super::cut;
 use super::film::{FILM_BYTES_MAX, Film};
 use super::pack::{self, PackHead};
 use super::spec::Spec;
-use super::wire;
-use super::work::{Blob, Expected, FORMAT, Heard, Packed, Probed, Seen, Stage, Task, Track, Work};
+use super::texts::{Cued, Text, TextHead, Told};
+use super::work::{Blob, Body, Expected, ExpectedTexts, FORMAT, Heard, Packed, Seen, Stage, Task, Texts, Track, Work};
+use super::{verify, wire};
 use crate::gathered::Gathered;
 use crate::json;
 use alloc::format;
@@ -27,16 +28,16 @@ pub fn parts_cost_ns(cells: &[u32], group: u32) -> u64 {
 /// The next stage.
 pub fn plan(past: &Past<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<Plan, Fault> {
     let spec = Spec::reread(past.spec);
-    let (stage, shard_count, last) = match past.stages {
-        [] => (Stage::Probe, 1, false),
+    let (body, shard_count, last) = match past.stages {
+        [] => (Body { stage: Stage::Probe, texts: Texts::None }, 1, false),
         [probe] => {
-            let (stage, count) = plan_parts(&spec, probe, hints, blobs)?;
-            (stage, count, false)
+            let (body, count) = plan_parts(&spec, probe, hints, blobs)?;
+            (body, count, false)
         }
         [_, parts] => (plan_mux(parts, blobs)?, 1, false),
         [_, _, mux, ..] => (plan_check(&spec, mux, blobs)?, 1, true),
     };
-    let body = stage.encode();
+    let body = body.encode();
     if body.len() > INLINE_BYTES_MAX {
         return Err(Fault::new("too-many-cells", "the list of the parts is too long: set `cell_frames` higher"));
     }
@@ -58,8 +59,27 @@ fn results<T: serde::Serialize + serde::de::DeserializeOwned>(gathered: &Gathere
     parts.map(|part| wire::decode(part).expect("a folded result passed its checks")).collect()
 }
 
-fn plan_parts(spec: &Spec, probe: &DoneStage<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<(Stage, u64), Fault> {
-    let probed: Probed = results(&Gathered::of(probe), 0, 1).remove(0);
+/// Tracks of text to make; a track that the container does not take is a fault.
+fn plan_texts(spec: &Spec, texts: Vec<Text>) -> Result<Texts, Fault> {
+    if !spec.copies_texts {
+        return Ok(Texts::None);
+    }
+    if let Some((track, text)) = (0..).zip(&texts).find(|(_, text)| text.becomes(spec.container).is_none()) {
+        let (container, codec): (_, &str) = (spec.container.word(), &text.codec);
+        let detail = format!(
+            "`{container}` does not take `{codec}`, which subtitle track {track} is: only text is copied; \
+             set `subtitle` to \"drop\", or leave this track out of the input"
+        );
+        return Err(Fault::new("container-refuses-codec", detail));
+    }
+    Ok(Texts::Tracks(texts))
+}
+
+fn plan_parts(spec: &Spec, probe: &DoneStage<'_>, hints: PlanHints, blobs: &dyn Blobs) -> Result<(Body, u64), Fault> {
+    let gathered = Gathered::of(probe);
+    let result = gathered.parts().next().expect("the probe has one shard");
+    let (probed, texts) = verify::probed(spec, result).expect("a folded result passed its checks");
+    let texts = plan_texts(spec, texts)?;
     let film = film(&probed.film, blobs)?;
     let mut tracks = Vec::new();
     for audio in spec.tracks() {
@@ -84,18 +104,24 @@ fn plan_parts(spec: &Spec, probe: &DoneStage<'_>, hints: PlanHints, blobs: &dyn 
     }
     let frame_cost = u64::from(film.width) * u64::from(film.height) * spec.video.codec.pixel_cost_ns();
     let group = cut::group(&cells, frame_cost, hints.shard_cells, hints.slots);
-    let shards = tracks.len() as u64 + (cells.len() as u64).div_ceil(u64::from(group));
+    let shards = (tracks.len() + texts.tracks().len()) as u64 + (cells.len() as u64).div_ceil(u64::from(group));
     let seen = Seen::of(&film);
-    Ok((Stage::Parts { film: probed.film, class: film.agent_class, tracks, cells, group, seen }, shards))
+    let stage = Stage::Parts { film: probed.film, class: film.agent_class, tracks, cells, group, seen };
+    Ok((Body { stage, texts }, shards))
 }
 
-fn plan_mux(parts: &DoneStage<'_>, blobs: &dyn Blobs) -> Result<Stage, Fault> {
-    let Stage::Parts { film, class, tracks, .. } = Stage::of(parts.plan) else {
+fn plan_mux(parts: &DoneStage<'_>, blobs: &dyn Blobs) -> Result<Body, Fault> {
+    let Body { stage: Stage::Parts { film, class, tracks, .. }, texts } = Body::of(parts.plan) else {
         panic!("the second stage makes parts")
     };
     let gathered = Gathered::of(parts);
+    let front = tracks.len() + texts.tracks().len();
     let sounds: Vec<Heard> = results(&gathered, 0, tracks.len());
-    let packed: Vec<Packed> = results(&gathered, tracks.len(), gathered.len());
+    let texts = match texts {
+        Texts::Tracks(_) => Texts::Parts(results(&gathered, tracks.len(), front)),
+        _ => Texts::None,
+    };
+    let packed: Vec<Packed> = results(&gathered, front, gathered.len());
     let mut first: Option<PackHead> = None;
     for packed in &packed {
         let (head, _): (PackHead, u64) = part_head(&packed.pack, blobs)?;
@@ -105,11 +131,13 @@ fn plan_mux(parts: &DoneStage<'_>, blobs: &dyn Blobs) -> Result<Stage, Fault> {
         }
         first.get_or_insert(head);
     }
-    Ok(Stage::Mux { film, class, packs: packed.iter().map(|p| p.pack).collect(), sounds })
+    Ok(Body { stage: Stage::Mux { film, class, packs: packed.iter().map(|p| p.pack).collect(), sounds }, texts })
 }
 
-fn plan_check(spec: &Spec, mux: &DoneStage<'_>, blobs: &dyn Blobs) -> Result<Stage, Fault> {
-    let Stage::Mux { film: named, packs, sounds, .. } = Stage::of(mux.plan) else { panic!("the third stage muxes") };
+fn plan_check(spec: &Spec, mux: &DoneStage<'_>, blobs: &dyn Blobs) -> Result<Body, Fault> {
+    let Body { stage: Stage::Mux { film: named, packs, sounds, .. }, texts } = Body::of(mux.plan) else {
+        panic!("the third stage muxes")
+    };
     let film = film(&named, blobs)?;
     let output: Blob = results(&Gathered::of(mux), 0, 1).remove(0);
     let (num, den) = (u64::from(film.time_base.0), u64::from(film.time_base.1));
@@ -124,7 +152,15 @@ fn plan_check(spec: &Spec, mux: &DoneStage<'_>, blobs: &dyn Blobs) -> Result<Sta
     };
     let audio = sounds.iter().zip(spec.tracks()).map(compared).collect();
     let expected = Expected { frames: film.frames(), timescale, pts: Digest::of(&pts), pixels, audio };
-    Ok(Stage::Check { output, expected })
+    let cued = |told: &Told| {
+        let (head, _): (TextHead, u64) = part_head(&told.part, blobs)?;
+        Ok(Cued::of(&head.cues))
+    };
+    let texts = match &texts {
+        Texts::Parts(_) => Texts::Expected(texts.present().map(cued).collect::<Result<_, Fault>>()?),
+        _ => Texts::None,
+    };
+    Ok(Body { stage: Stage::Check { output, expected }, texts })
 }
 
 fn pixels(packs: &[Blob], blobs: &dyn Blobs) -> Result<Digest, Fault> {
@@ -149,15 +185,19 @@ pub fn part_head<T: serde::Serialize + serde::de::DeserializeOwned>(
 }
 
 /// The payload of a shard.
-pub fn work(spec: &Spec, stage: Stage, shard: ShardIndex) -> Work {
+pub fn work(spec: &Spec, Body { stage, texts }: Body, shard: ShardIndex) -> Work {
     let (input, container) = (spec.input, spec.container);
     let (class, task) = match stage {
+        Stage::Probe if spec.copies_texts => (String::new(), Task::ProbeTexts { input, bound: spec.is_bound() }),
         Stage::Probe => (String::new(), Task::Probe { input, bound: spec.is_bound() }),
         Stage::Parts { film, class, tracks, cells, group, .. } => {
-            let task = match tracks.get(shard as usize) {
-                Some(track) => Task::Audio { input, track: *track, container },
-                None => {
-                    let (from, to) = range(shard, tracks.len(), cells.len(), group);
+            let task = match part_of(shard, tracks.len(), texts.tracks().len()) {
+                Part::Sound(track) => Task::Audio { input, track: tracks[track], container },
+                Part::Text(track) => {
+                    Task::Text { input, track: track as u32, text: texts.tracks()[track].clone(), container }
+                }
+                Part::Cells(place) => {
+                    let (from, to) = range(place, cells.len(), group);
                     let first = cells[..from].iter().sum();
                     Task::Cells {
                         input,
@@ -175,28 +215,59 @@ pub fn work(spec: &Spec, stage: Stage, shard: ShardIndex) -> Work {
             let sounds = sounds.iter().map(|s| s.part).collect();
             // Only a container that ffmpeg writes depends on its build.
             let class = if container == Container::Mkv { class } else { String::new() };
-            (class, Task::Mux { film, packs, sounds, container })
+            let task = match &texts {
+                Texts::Parts(_) => {
+                    let texts = texts.present().map(|told| told.part).collect();
+                    Task::MuxTexts { film, packs, sounds, texts, container }
+                }
+                _ => Task::Mux { film, packs, sounds, container },
+            };
+            (class, task)
         }
-        Stage::Check { output, expected } => (String::new(), Task::Check { output, expected }),
+        Stage::Check { output, expected } => match texts {
+            Texts::Expected(texts) => {
+                (String::new(), Task::CheckTexts { output, expected: ExpectedTexts { rest: expected, texts } })
+            }
+            _ => (String::new(), Task::Check { output, expected }),
+        },
     };
     Work { format: FORMAT, class, task }
 }
 
-/// The cells of a shard: first, and the one behind the last.
-pub fn range(shard: ShardIndex, tracks: usize, cells: usize, group: u32) -> (usize, usize) {
-    let from = (shard as usize - tracks) * group as usize;
+/// What a shard of the parts makes: the place of a track, or of a group of cells, among its like.
+pub enum Part {
+    Sound(usize),
+    Text(usize),
+    Cells(usize),
+}
+
+/// The part that a shard makes.
+pub fn part_of(shard: ShardIndex, sounds: usize, texts: usize) -> Part {
+    match shard as usize {
+        shard if shard < sounds => Part::Sound(shard),
+        shard if shard < sounds + texts => Part::Text(shard - sounds),
+        shard => Part::Cells(shard - sounds - texts),
+    }
+}
+
+/// The cells of a group: first, and the one behind the last.
+pub fn range(place: usize, cells: usize, group: u32) -> (usize, usize) {
+    let from = place * group as usize;
     assert!(from < cells, "a shard of the plan");
     (from, cells.min(from + group as usize))
 }
 
 /// Blobs that a shard's payload names.
-pub fn shard_blobs(spec: &Spec, stage: Stage, shard: ShardIndex) -> Vec<Digest> {
+pub fn shard_blobs(spec: &Spec, Body { stage, texts }: &Body, shard: ShardIndex) -> Vec<Digest> {
     let mut blobs = match stage {
         Stage::Probe => Vec::from([spec.input]),
-        Stage::Parts { tracks, .. } if (shard as usize) < tracks.len() => Vec::from([spec.input]),
-        Stage::Parts { film, .. } => Vec::from([spec.input, film.digest]),
+        Stage::Parts { film, tracks, .. } => match part_of(shard, tracks.len(), texts.tracks().len()) {
+            Part::Sound(_) | Part::Text(_) => Vec::from([spec.input]),
+            Part::Cells(_) => Vec::from([spec.input, film.digest]),
+        },
         Stage::Mux { film, packs, sounds, .. } => {
-            let parts = packs.iter().chain(sounds.iter().map(|s| &s.part)).map(|b| b.digest);
+            let sounds = sounds.iter().map(|s| &s.part);
+            let parts = packs.iter().chain(sounds).chain(texts.present().map(|t| &t.part)).map(|b| b.digest);
             parts.chain([film.digest]).collect()
         }
         Stage::Check { output, .. } => Vec::from([output.digest]),
@@ -209,7 +280,7 @@ pub fn shard_blobs(spec: &Spec, stage: Stage, shard: ShardIndex) -> Vec<Digest> 
 /// The result document.
 pub fn document(past: &Past<'_>, blobs: &dyn Blobs) -> Result<Vec<u8>, Fault> {
     let spec = Spec::reread(past.spec);
-    let [_, _, mux, check] = past.stages else { panic!("a job has four stages") };
+    let [_, parts, mux, check] = past.stages else { panic!("a job has four stages") };
     let Stage::Mux { film: named, sounds, .. } = Stage::of(mux.plan) else { panic!("the third stage muxes") };
     let Stage::Check { output, .. } = Stage::of(check.plan) else { panic!("the fourth stage checks") };
     let film = film(&named, blobs)?;
@@ -228,6 +299,16 @@ pub fn document(past: &Past<'_>, blobs: &dyn Blobs) -> Result<Vec<u8>, Fault> {
         let (track, codec, samples) = (audio.track, audio.codec.word(), heard.samples);
         json::write(out, format_args!(r#"{{"track":{track},"codec":"{codec}","samples":{samples}}}"#));
     });
+    if spec.copies_texts {
+        let (tracks, told) = (Body::of(parts.plan).texts, Body::of(mux.plan).texts);
+        out.push_str(",\"subtitles\":");
+        let texts: Vec<_> = (0..).zip(tracks.tracks()).zip(told.parts()).collect();
+        json::list(&mut out, &texts, |out, ((track, text), told): ((u32, &Text), &Told)| {
+            let codec = text.becomes(spec.container).expect("the plan refused what the container does not take");
+            let cues = told.cues;
+            json::write(out, format_args!(r#"{{"track":{track},"codec":"{codec}","cues":{cues}}}"#));
+        });
+    }
     if spec.lossless() {
         out.push_str(",\"agent_class\":null}");
     } else {

@@ -27,6 +27,8 @@ pub struct Spec {
     pub cell_frames: Option<u32>,
     pub audio: Vec<Audio>,
     pub container: Container,
+    /// Subtitles of text reach the output.
+    pub copies_texts: bool,
 }
 
 impl Spec {
@@ -39,11 +41,11 @@ impl Spec {
         let video = read_video(&mut fields);
         let audio = read_audio(&mut fields);
         let container = fields.word("container", &Container::WORDS);
-        read_subtitle(&mut fields);
+        let copies_texts = read_subtitle(&mut fields);
         let container = [Container::Mp4, Container::Mov, Container::Mkv][container?];
         let ((video, cell_frames), audio) = (video?, audio?);
         check_container(&video, &audio, container, faults);
-        Some(Spec { input: input?, video, cell_frames, audio, container })
+        Some(Spec { input: input?, video, cell_frames, audio, container, copies_texts: copies_texts? })
     }
 
     /// Reads back what [`Spec::canonical`] wrote.
@@ -67,7 +69,7 @@ impl Spec {
 
     /// Whether the output's bytes depend on the build of ffmpeg and the CPU, so that agents of one class must make it.
     pub fn is_bound(&self) -> bool {
-        self.video.is_bound() || !self.lossless() || self.container == Container::Mkv
+        self.video.is_bound() || !self.lossless() || self.container == Container::Mkv || self.copies_texts
     }
 
     /// Canonical JSON: the contract's order, defaults filled in.
@@ -101,7 +103,8 @@ impl Spec {
             }
             out.push('}');
         });
-        json::write(&mut out, format_args!(",\"container\":\"{}\",\"subtitle\":\"drop\"}}", self.container.word()));
+        let (container, subtitle) = (self.container.word(), SUBTITLE[usize::from(self.copies_texts)]);
+        json::write(&mut out, format_args!(",\"container\":\"{container}\",\"subtitle\":\"{subtitle}\"}}"));
         out.into_bytes()
     }
 }
@@ -122,19 +125,12 @@ fn write_filter(out: &mut String, filter: Filter) {
     }
 }
 
-fn read_subtitle(fields: &mut Fields<'_, '_>) {
-    let pointer = fields.at("subtitle");
+const SUBTITLE: [&str; 2] = ["drop", "copy"];
+
+fn read_subtitle(fields: &mut Fields<'_, '_>) -> Option<bool> {
     match fields.optional("subtitle") {
-        None => {}
-        Some(Value::String(word)) if word == "drop" => {}
-        Some(Value::String(word)) if word == "copy" => {
-            let detail = "subtitles are part of the contract, but this version does not copy them yet";
-            fields.faults().add(pointer, "not-yet", detail, "set it to \"drop\"");
-        }
-        Some(Value::String(word)) => {
-            one_of(fields.faults(), &pointer, word, &["drop", "copy"]);
-        }
-        Some(other) => fields.faults().wrong_type(&pointer, "a string", other),
+        None => Some(false),
+        Some(_) => fields.word("subtitle", &SUBTITLE).map(|place| place == 1),
     }
 }
 

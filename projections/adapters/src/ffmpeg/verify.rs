@@ -4,10 +4,11 @@ use super::boxes::Pictures;
 use super::film::{FILM_BYTES_MAX, Film};
 use super::movie::{self, Layout};
 use super::pack::{PackHead, SoundHead};
-use super::plan::{self, range};
+use super::plan::{self, Part, part_of, range};
 use super::spec::Spec;
+use super::texts::{TEXTS_MAX, Text, TextHead, Told};
 use super::wire;
-use super::work::{Blob, Expected, Heard, Packed, Probed, Stage};
+use super::work::{Blob, Body, Expected, ExpectedTexts, Heard, Packed, Probed, ProbedTexts, Stage, Texts};
 use super::{codec::Container, pack};
 use crate::faults::Faults;
 use alloc::vec::Vec;
@@ -110,17 +111,33 @@ fn bit(broken: bool, bit: u32) -> u32 {
     if broken { bit } else { 0 }
 }
 
+/// What a probe answered; the subtitle tracks only if the job copies them.
+pub fn probed(spec: &Spec, result: &[u8]) -> Option<(Probed, Vec<Text>)> {
+    if spec.copies_texts {
+        wire::decode::<ProbedTexts>(result).map(|all| (all.probed, all.texts))
+    } else {
+        wire::decode::<Probed>(result).map(|probed| (probed, Vec::new()))
+    }
+}
+
 /// The free checks.
-pub fn check_result(spec: &Spec, stage: &Stage, shard: ShardIndex, result: &[u8]) -> u32 {
+pub fn check_result(spec: &Spec, Body { stage, texts }: &Body, shard: ShardIndex, result: &[u8]) -> u32 {
     match stage {
-        Stage::Probe => bit(wire::decode::<Probed>(result).is_none_or(|p| p.frames == 0), CHECK_FORM),
-        Stage::Parts { tracks, cells, group, .. } => match tracks.get(shard as usize) {
-            Some(track) => {
-                let form = |h: Heard| h.samples > 0 && h.md5.is_some() == keeps_samples(track.audio.codec);
+        Stage::Probe => {
+            let form = |(probed, texts): (Probed, Vec<Text>)| {
+                probed.frames > 0 && texts.len() <= TEXTS_MAX && texts.iter().all(Text::is_plain)
+            };
+            bit(!probed(spec, result).is_some_and(form), CHECK_FORM)
+        }
+        Stage::Parts { tracks, cells, group, .. } => match part_of(shard, tracks.len(), texts.tracks().len()) {
+            Part::Sound(track) => {
+                let codec = tracks[track].audio.codec;
+                let form = |h: Heard| h.samples > 0 && h.md5.is_some() == keeps_samples(codec);
                 bit(!wire::decode::<Heard>(result).is_some_and(form), CHECK_FORM)
             }
-            None => {
-                let (from, to) = range(shard, tracks.len(), cells.len(), *group);
+            Part::Text(_) => bit(wire::decode::<Told>(result).is_none(), CHECK_FORM),
+            Part::Cells(place) => {
+                let (from, to) = range(place, cells.len(), *group);
                 let Some(packed) = wire::decode::<Packed>(result) else { return CHECK_FORM };
                 bit(packed.frames != cells[from..to].iter().sum::<u32>(), CHECK_FRAMES)
             }
@@ -129,10 +146,15 @@ pub fn check_result(spec: &Spec, stage: &Stage, shard: ShardIndex, result: &[u8]
             let Some(output) = wire::decode::<Blob>(result) else { return CHECK_FORM };
             bit(output.bytes == 0 || spec.container != Container::Mkv && output.bytes < 64, CHECK_OUTPUT)
         }
-        Stage::Check { expected, .. } => match wire::decode::<Expected>(result) {
-            Some(found) => bit(found != *expected, CHECK_OUTPUT),
-            None => CHECK_FORM,
-        },
+        Stage::Check { expected, .. } => {
+            let as_due = match texts {
+                Texts::Expected(texts) => {
+                    wire::decode::<ExpectedTexts>(result).map(|found| found.rest == *expected && found.texts == *texts)
+                }
+                _ => wire::decode::<Expected>(result).map(|found| found == *expected),
+            };
+            as_due.map_or(CHECK_FORM, |as_due| bit(!as_due, CHECK_OUTPUT))
+        }
     }
 }
 
@@ -141,10 +163,11 @@ fn keeps_samples(codec: super::codec::AudioCodec) -> bool {
 }
 
 /// Blobs that a result names.
-pub fn result_blobs(stage: &Stage, result: &[u8]) -> Vec<Digest> {
+pub fn result_blobs(spec: &Spec, stage: &Stage, result: &[u8]) -> Vec<Digest> {
     let named = match stage {
-        Stage::Probe => wire::decode::<Probed>(result).map(|p| p.film.digest),
+        Stage::Probe => probed(spec, result).map(|(p, _)| p.film.digest),
         Stage::Parts { .. } => {
+            // A text track's answer is written as that of cells is: a blob and a count.
             let packed = wire::decode::<Packed>(result).map(|p| p.pack.digest);
             packed.or_else(|| wire::decode::<Heard>(result).map(|h| h.part.digest))
         }
@@ -157,25 +180,31 @@ pub fn result_blobs(stage: &Stage, result: &[u8]) -> Vec<Digest> {
 /// The checks that read blobs.
 pub fn check_blobs(
     spec: &Spec,
-    stage: &Stage,
+    Body { stage, texts }: &Body,
     shard: ShardIndex,
     result: &[u8],
     blobs: &dyn Blobs,
 ) -> Result<u32, Fault> {
     match stage {
         Stage::Probe => {
-            let probed: Probed = wire::decode(result).expect("the free checks passed");
+            let (probed, _) = probed(spec, result).expect("the free checks passed");
             check_film(spec, &probed, blobs)
         }
-        Stage::Parts { tracks, cells, group, .. } if shard as usize >= tracks.len() => {
-            let packed: Packed = wire::decode(result).expect("the free checks passed");
-            let (from, to) = range(shard, tracks.len(), cells.len(), *group);
-            check_pack(&packed, &cells[from..to], spec.video.lossless(), blobs)
-        }
-        Stage::Parts { .. } => {
-            let heard: Heard = wire::decode(result).expect("the free checks passed");
-            check_sound(&heard, blobs)
-        }
+        Stage::Parts { tracks, cells, group, .. } => match part_of(shard, tracks.len(), texts.tracks().len()) {
+            Part::Sound(_) => {
+                let heard: Heard = wire::decode(result).expect("the free checks passed");
+                check_sound(&heard, blobs)
+            }
+            Part::Text(track) => {
+                let told: Told = wire::decode(result).expect("the free checks passed");
+                check_text(&told, &texts.tracks()[track], spec.container, blobs)
+            }
+            Part::Cells(place) => {
+                let packed: Packed = wire::decode(result).expect("the free checks passed");
+                let (from, to) = range(place, cells.len(), *group);
+                check_pack(&packed, &cells[from..to], spec.video.lossless(), blobs)
+            }
+        },
         Stage::Mux { film, packs, sounds, .. } => {
             let output: Blob = wire::decode(result).expect("the free checks passed");
             if blobs.bytes(&output.digest)? != output.bytes {
@@ -184,8 +213,9 @@ pub fn check_blobs(
             if spec.container == Container::Mkv {
                 return Ok(0);
             }
-            let parts: Vec<Blob> = packs.iter().copied().chain(sounds.iter().map(|s| s.part)).collect();
-            let layout = layout(spec.container, film, packs, sounds, blobs)?;
+            let spoken: Vec<Blob> = texts.present().map(|told| told.part).collect();
+            let layout = layout(spec.container, film, packs, sounds, &spoken, blobs)?;
+            let parts: Vec<Blob> = packs.iter().copied().chain(sounds.iter().map(|s| s.part)).chain(spoken).collect();
             Ok(bit(!is_made_of(&output, &layout, &parts, blobs)?, CHECK_OUTPUT))
         }
         Stage::Check { .. } => Ok(0),
@@ -238,18 +268,36 @@ fn check_sound(heard: &Heard, blobs: &dyn Blobs) -> Result<u32, Fault> {
     Ok(bit(!good, CHECK_PART))
 }
 
+fn check_text(told: &Told, text: &Text, container: Container, blobs: &dyn Blobs) -> Result<u32, Fault> {
+    let bytes = blobs.bytes(&told.part.digest)?;
+    if bytes != told.part.bytes {
+        return Ok(CHECK_PART);
+    }
+    let read = pack::head(bytes, &mut |first, buffer| blobs.read(&told.part.digest, first, buffer))?;
+    let Some((head, media)) = read else { return Ok(CHECK_PART) };
+    let head: TextHead = head;
+    let media_is_due = |head: &TextHead| match container {
+        Container::Mkv => (media < bytes) != head.cues.is_empty(),
+        _ => is_entry(&head.entry) && media + head.media_bytes() == bytes,
+    };
+    let good = head.stands_for(text, container) && head.cues.len() == told.cues as usize && media_is_due(&head);
+    Ok(bit(!good, CHECK_PART))
+}
+
 fn layout(
     container: Container,
     film: &Blob,
     packs: &[Blob],
     sounds: &[Heard],
+    texts: &[Blob],
     blobs: &dyn Blobs,
 ) -> Result<Layout, Fault> {
     let film = plan::film(film, blobs)?;
     let packs: Vec<(PackHead, u64)> = packs.iter().map(|p| plan::part_head(p, blobs)).collect::<Result<_, _>>()?;
     let sounds: Vec<(SoundHead, u64)> =
         sounds.iter().map(|s| plan::part_head(&s.part, blobs)).collect::<Result<_, _>>()?;
-    movie::layout(container, &film, &packs, &sounds)
+    let texts: Vec<(TextHead, u64)> = texts.iter().map(|t| plan::part_head(t, blobs)).collect::<Result<_, _>>()?;
+    movie::layout(container, &film, &packs, &sounds, &texts)
 }
 
 /// Byte by byte. Linear in the output.

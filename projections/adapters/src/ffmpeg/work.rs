@@ -2,6 +2,7 @@
 
 use super::codec::{Audio, Container, Video};
 use super::film::{Film, Sound};
+use super::texts::{Cued, Text, Told};
 use super::wire;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Version of payloads, plans and results together.
 pub const FORMAT: u8 = 1;
+/// Version of plans that say something of subtitles.
+pub const FORMAT_TEXTS: u8 = 2;
 
 /// A blob and its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -52,6 +55,13 @@ pub struct Expected {
     pub audio: Vec<(Option<u64>, Option<[u8; 16]>)>,
 }
 
+/// The same, of a job that copies subtitles.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExpectedTexts {
+    pub rest: Expected,
+    pub texts: Vec<Cued>,
+}
+
 const SOUNDS_SEEN_MAX: usize = 32;
 const CODEC_SEEN_MAX: usize = 32;
 
@@ -92,12 +102,12 @@ impl Seen {
     }
 }
 
-/// A stage's plan.
+/// What a stage's plan says, subtitles apart.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Stage {
     /// One shard: looks at the whole source.
     Probe,
-    /// A shard for each track, then one for each `group` of cells.
+    /// A shard for each audio track, one for each subtitle track that is copied, then one for each `group` of cells.
     Parts { film: Blob, class: String, tracks: Vec<Track>, cells: Vec<u32>, group: u32, seen: Seen },
     /// One shard: puts the parts together.
     Mux { film: Blob, class: String, packs: Vec<Blob>, sounds: Vec<Heard> },
@@ -105,24 +115,76 @@ pub enum Stage {
     Check { output: Blob, expected: Expected },
 }
 
-/// A plan's body, with the version of the encoding in front.
+/// What subtitles add to a stage's plan.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Body {
-    pub format: u8,
-    pub stage: Stage,
+pub enum Texts {
+    /// Nothing: they are dropped, or this is the probe.
+    None,
+    /// Of the parts: tracks to make, in the source's order.
+    Tracks(Vec<Text>),
+    /// Of the mux: what became of each.
+    Parts(Vec<Told>),
+    /// Of the check: each track of the output.
+    Expected(Vec<Cued>),
 }
 
-impl Stage {
-    pub fn encode(self) -> Vec<u8> {
-        wire::encode(&Body { format: FORMAT, stage: self })
+impl Texts {
+    pub fn tracks(&self) -> &[Text] {
+        if let Texts::Tracks(tracks) = self { tracks } else { &[] }
+    }
+
+    pub fn parts(&self) -> &[Told] {
+        if let Texts::Parts(parts) = self { parts } else { &[] }
+    }
+
+    /// The parts that have a place in the output.
+    pub fn present(&self) -> impl Iterator<Item = &Told> {
+        self.parts().iter().filter(|told| told.cues > 0)
+    }
+}
+
+/// A stage's plan.
+///
+/// Encoded as a version and the stage; what subtitles add stands behind it, where there is something, so that plans of jobs
+/// that drop them are what they were before subtitles could be copied.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Body {
+    pub stage: Stage,
+    pub texts: Texts,
+}
+
+impl Body {
+    pub fn encode(&self) -> Vec<u8> {
+        match &self.texts {
+            Texts::None => wire::encode(&(FORMAT, &self.stage)),
+            texts => wire::encode(&(FORMAT_TEXTS, &self.stage, texts)),
+        }
     }
 
     /// # Panics
     /// If `body` is not a plan of this version.
+    pub fn of(body: &[u8]) -> Body {
+        let read = match body.first() {
+            Some(&FORMAT) => wire::decode::<(u8, Stage)>(body).map(|(_, stage)| Body { stage, texts: Texts::None }),
+            Some(&FORMAT_TEXTS) => {
+                wire::decode::<(u8, Stage, Texts)>(body).map(|(_, stage, texts)| Body { stage, texts })
+            }
+            _ => None,
+        };
+        read.expect("the body of a plan of this version")
+    }
+}
+
+impl Stage {
+    /// The body of a plan to which subtitles add nothing.
+    pub fn encode(self) -> Vec<u8> {
+        Body { stage: self, texts: Texts::None }.encode()
+    }
+
+    /// # Panics
+    /// As [`Body::of`].
     pub fn of(body: &[u8]) -> Stage {
-        let body: Body = wire::decode(body).expect("the body of a plan of this version");
-        assert_eq!(body.format, FORMAT, "the body of a plan of this version");
-        body.stage
+        Body::of(body).stage
     }
 }
 
@@ -139,6 +201,14 @@ pub enum Task {
     Mux { film: Blob, packs: Vec<Blob>, sounds: Vec<Blob>, container: Container },
     /// Answered by [`Expected`], which the output was found to be.
     Check { output: Blob, expected: Expected },
+    /// `Probe` of a job that copies subtitles, answered by [`ProbedTexts`].
+    ProbeTexts { input: Digest, bound: bool },
+    /// Answered by [`Told`]; `track` is among the source's subtitle tracks.
+    Text { input: Digest, track: u32, text: Text, container: Container },
+    /// `Mux` with subtitles.
+    MuxTexts { film: Blob, packs: Vec<Blob>, sounds: Vec<Blob>, texts: Vec<Blob>, container: Container },
+    /// `Check` with subtitles, answered by [`ExpectedTexts`].
+    CheckTexts { output: Blob, expected: ExpectedTexts },
 }
 
 /// A payload.
@@ -166,6 +236,14 @@ impl Work {
 pub struct Probed {
     pub film: Blob,
     pub frames: u32,
+}
+
+/// Result of the probe of a job that copies subtitles.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProbedTexts {
+    pub probed: Probed,
+    /// All subtitle tracks of the source.
+    pub texts: Vec<Text>,
 }
 
 /// Result of a shard of cells.

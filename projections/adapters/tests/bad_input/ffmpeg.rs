@@ -70,7 +70,7 @@ fn specs(cases: &mut Cases, good: &Value) {
     );
     of.fields(
         "subtitles",
-        [("/subtitle", json!("copy"), "", "not-yet"), ("/subtitle", json!("burn"), "", "unknown-value")],
+        [("/subtitle", json!("burn"), "", "unknown-value"), ("/subtitle", json!(true), "", "wrong-type")],
     );
     let x264 = with(good, "/video", json!({"codec": "libx264", "args": {}}));
     cases.of(KIND, &x264).fields(

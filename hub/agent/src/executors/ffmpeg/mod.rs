@@ -7,9 +7,11 @@ mod listing;
 mod output;
 mod parts;
 mod probe;
+mod texts;
 mod tool;
 
 use crate::capabilities::cpu_class;
+use forge_adapters::ffmpeg::wire;
 use forge_adapters::ffmpeg::work::{Task, Work};
 use forge_adapters::host::{Host, Stop};
 use std::process::{Command, Stdio};
@@ -20,7 +22,8 @@ use std::sync::OnceLock;
 /// # Errors
 /// [`Stop`]: cancelled, another payload, or what is wrong with the input: `input-unreadable`, `input-truncated`,
 /// `input-damaged`, `input-is-a-playlist`, `format-not-taken`, `no-video`, `no-frames`, `resolution-changes`,
-/// `times-not-ascending`, `negative-pts`, `audio-unreadable`, `encode-failed`, `time-limit`, `output-too-large`, …
+/// `times-not-ascending`, `negative-pts`, `audio-unreadable`, `subtitle-unreadable`, `cues-overlap`, `encode-failed`,
+/// `time-limit`, `output-too-large`, …
 pub fn run(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
     let work = Work::decode(payload).ok_or(Stop::BadPayload)?;
     let Some(class) = agent_class() else {
@@ -31,13 +34,33 @@ pub fn run(payload: &[u8], host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
         return Err(Stop::failed("agent-class-differs", detail));
     }
     match work.task {
-        Task::Probe { input, bound } => probe::run(&input, if bound { class } else { "" }, host),
+        Task::Probe { input, bound } => {
+            let (probed, _) = probe::run(&input, if bound { class } else { "" }, host)?;
+            Ok(wire::encode(&probed))
+        }
+        Task::ProbeTexts { input, bound } => {
+            let (probed, texts) = probe::run(&input, if bound { class } else { "" }, host)?;
+            probe::with_texts(probed, texts)
+        }
         Task::Cells { input, film, video, container, first, cells } => {
             parts::run_cells(&parts::Cells { input, film, video, container, first, cells }, host)
         }
         Task::Audio { input, track, .. } => parts::run_audio(&input, &track, host),
-        Task::Mux { film, packs, sounds, container } => output::mux(&film, &packs, &sounds, container, host),
-        Task::Check { output, expected } => output::check(&output, &expected, host),
+        Task::Text { input, track, text, container } => {
+            texts::run(&texts::Speech { input, track, text, container }, host)
+        }
+        Task::Mux { film, packs, sounds, container } => output::mux(&film, &packs, &sounds, &[], container, host),
+        Task::MuxTexts { film, packs, sounds, texts, container } => {
+            output::mux(&film, &packs, &sounds, &texts, container, host)
+        }
+        Task::Check { output, expected } => {
+            output::check(&output, &expected, &[], host)?;
+            Ok(wire::encode(&expected))
+        }
+        Task::CheckTexts { output, expected } => {
+            output::check(&output, &expected.rest, &expected.texts, host)?;
+            Ok(wire::encode(&expected))
+        }
     }
 }
 

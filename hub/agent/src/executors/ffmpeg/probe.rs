@@ -3,8 +3,9 @@
 use super::listing::{self, Listing};
 use super::tool::{self, GUARDS, INPUT, QUIET, Scratch, words};
 use forge_adapters::ffmpeg::film::{FORMAT, FRAMES_MAX, Film, Sound};
+use forge_adapters::ffmpeg::texts::{TEXTS_MAX, Text};
 use forge_adapters::ffmpeg::wire;
-use forge_adapters::ffmpeg::work::{Blob, Probed};
+use forge_adapters::ffmpeg::work::{Blob, Probed, ProbedTexts};
 use forge_adapters::host::{Host, Stop};
 use forge_event::Digest;
 use serde::Deserialize;
@@ -33,14 +34,31 @@ struct SaidStream {
     width: u32,
     height: u32,
     pix_fmt: String,
+    codec_tag_string: String,
     disposition: BTreeMap<String, u8>,
+    tags: BTreeMap<String, String>,
 }
 
-/// Looks at the whole source.
+impl SaidStream {
+    fn text(&self) -> Text {
+        let word = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let known = (1..=32).contains(&self.codec_name.len()) && word(&self.codec_name);
+        let language = self.tags.get("language").and_then(|l| <[u8; 3]>::try_from(l.as_bytes()).ok());
+        Text {
+            stream: self.index,
+            codec: if known { self.codec_name.clone() } else { "unknown".into() },
+            tx3g: self.codec_tag_string == "tx3g",
+            language: language.filter(|l| l.iter().all(u8::is_ascii_lowercase)).unwrap_or(*b"und"),
+            shown: self.disposition.get("default") == Some(&1),
+        }
+    }
+}
+
+/// Looks at the whole source; gives the film, and the source's subtitle tracks.
 ///
 /// # Errors
 /// [`Stop`]: what is wrong with the input.
-pub fn run(input: &Digest, class: &str, host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
+pub fn run(input: &Digest, class: &str, host: &mut dyn Host) -> Result<(Probed, Vec<Text>), Stop> {
     let scratch = Scratch::new()?;
     scratch.fetch(input, host)?;
     let said = look(&scratch, host)?;
@@ -82,13 +100,27 @@ pub fn run(input: &Digest, class: &str, host: &mut dyn Host) -> Result<Vec<u8>, 
         ));
     }
     let blob = Blob { digest: host.put(&bytes)?, bytes: bytes.len() as u64 };
-    Ok(wire::encode(&Probed { film: blob, frames: film.frames() }))
+    let texts = said.streams.iter().filter(|s| s.codec_type == "subtitle").map(SaidStream::text).collect();
+    Ok((Probed { film: blob, frames: film.frames() }, texts))
+}
+
+/// The answer for a job that copies subtitles.
+///
+/// # Errors
+/// `input-not-taken`.
+pub fn with_texts(probed: Probed, texts: Vec<Text>) -> Result<Vec<u8>, Stop> {
+    if texts.len() > TEXTS_MAX {
+        let detail =
+            format!("{} subtitle tracks; at most {TEXTS_MAX} are copied: set `subtitle` to \"drop\"", texts.len());
+        return Err(Stop::failed("input-not-taken", detail));
+    }
+    Ok(wire::encode(&ProbedTexts { probed, texts }))
 }
 
 fn look(scratch: &Scratch, host: &mut dyn Host) -> Result<Said, Stop> {
     let mut args = words(["-v", "error"].into_iter().chain(GUARDS[..4].iter().copied()));
-    let entries = "format=format_name:stream=index,codec_type,codec_name,time_base,width,height,pix_fmt:\
-        stream_disposition=attached_pic";
+    let entries = "format=format_name:stream=index,codec_type,codec_name,codec_tag_string,time_base,width,height,\
+        pix_fmt:stream_disposition=attached_pic,default:stream_tags=language";
     args.extend(words(["-show_entries", entries, "-of", "json", &format!("file:{INPUT}")]));
     if let Err(complaint) = tool::run("ffprobe", &args, scratch, 0, host)? {
         let said = &complaint.0;
