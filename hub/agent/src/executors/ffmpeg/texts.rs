@@ -20,6 +20,13 @@ pub struct Speech {
     pub container: Container,
 }
 
+/// What is made of a track: as [`TextHead`] says.
+struct Made {
+    entry: Vec<u8>,
+    cues: Vec<Cue>,
+    media: Vec<u8>,
+}
+
 /// Makes a subtitle track.
 ///
 /// # Errors
@@ -27,11 +34,8 @@ pub struct Speech {
 pub fn run(work: &Speech, host: &mut dyn Host) -> Result<Vec<u8>, Stop> {
     let scratch = Scratch::new()?;
     scratch.fetch(&work.input, host)?;
-    let (entry, cues, mut media) = match work.container {
-        Container::Mkv => {
-            let (cues, file) = work.file(&scratch, host)?;
-            (Vec::new(), cues, file)
-        }
+    let Made { entry, cues, mut media } = match work.container {
+        Container::Mkv => work.file(&scratch, host)?,
         Container::Mp4 | Container::Mov => work.samples(&scratch, host)?,
     };
     let Text { language, shown, .. } = work.text;
@@ -63,8 +67,8 @@ impl Speech {
         words(["-map", &format!("0:{}", self.text.stream), "-c:s", self.text.encoder(self.container)])
     }
 
-    /// For mkv: the cues, and a Matroska file of them; none without cues.
-    fn file(&self, scratch: &Scratch, host: &mut dyn Host) -> Result<(Vec<Cue>, Vec<u8>), Stop> {
+    /// For mkv: a Matroska file; none without cues.
+    fn file(&self, scratch: &Scratch, host: &mut dyn Host) -> Result<Made, Stop> {
         let mut args = self.opened();
         // The list is of the packets that go into the file, at times that Matroska may not be able to say.
         args.extend(self.coded());
@@ -75,7 +79,7 @@ impl Speech {
         tool::run("ffmpeg", &args, scratch, 0, host)?.map_err(|c| self.unreadable(c.0))?;
         let listing = self.listing(scratch)?;
         if listing.lines.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Made { entry: Vec::new(), cues: Vec::new(), media: Vec::new() });
         }
         if let Some(line) = listing.lines.iter().find(|line| line.pts < 0) {
             let (track, (at, _)) = (self.track, span(line, listing.time_base));
@@ -85,11 +89,11 @@ impl Speech {
             );
             return Err(Stop::failed("negative-pts", detail));
         }
-        Ok((told("text", 0, scratch, host)?, scratch.read("text")?))
+        Ok(Made { entry: Vec::new(), cues: told("text", 0, scratch, host)?, media: scratch.read("text")? })
     }
 
-    /// For mp4 and mov: sample entry, cues, and samples.
-    fn samples(&self, scratch: &Scratch, host: &mut dyn Host) -> Result<(Vec<u8>, Vec<Cue>, Vec<u8>), Stop> {
+    /// For mp4 and mov: samples of timed text.
+    fn samples(&self, scratch: &Scratch, host: &mut dyn Host) -> Result<Made, Stop> {
         let mut args = self.opened();
         for (form, name) in [("framemd5", "list"), ("data", "raw")] {
             args.extend(self.coded());
@@ -122,7 +126,7 @@ impl Speech {
             media.extend_from_slice(&EMPTY);
         }
         let cues = cues.into_iter().map(|(cue, _)| cue).collect();
-        Ok((self.entry(scratch, host)?, cues, media))
+        Ok(Made { entry: self.entry(scratch, host)?, cues, media })
     }
 
     fn listing(&self, scratch: &Scratch) -> Result<Listing, Stop> {
