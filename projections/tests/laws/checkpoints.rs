@@ -7,11 +7,9 @@ use forge_projections::replay::{Options, Verifier};
 
 /// A job of one shard of 16 cells, at the first of two agents; its agents.
 fn resumable() -> (Hub, JobId, [AgentId; 2]) {
-    let mut hub = Hub::new();
-    let project = hub.project(1, None);
-    hub.issue(project, 50_000_000);
+    let (mut hub, project, first) = Hub::staffed();
     let provider = hub.provider();
-    let agents = [hub.agent(provider), hub.agent(provider)];
+    let agents = [first, hub.agent(provider)];
     let mut submission = Hub::submission(project, 1);
     submission.spec = b"{\"shards\":1,\"resumable\":true}".to_vec();
     let fact = hub.asked(submission);

@@ -7,11 +7,7 @@ use forge_projections::replay::{Options, Verifier};
 
 /// A small history for the tests below.
 fn history() -> Hub {
-    let mut hub = Hub::new();
-    let project = hub.project(1, None);
-    hub.issue(project, 50_000_000);
-    let provider = hub.provider();
-    let agent = hub.agent(provider);
+    let (mut hub, project, agent) = Hub::staffed();
     let joined = hub.joined(agent, NodeId(1), 4, Hub::capabilities());
     hub.turn(vec![joined]).unwrap();
     let fact = hub.asked(Hub::submission(project, 8));
@@ -117,11 +113,7 @@ fn replay_stops_behind_the_turn_that_holds_the_index() {
 #[test]
 fn a_result_that_only_its_blobs_convict_leaves_an_honest_log() {
     for (flagged, honest) in [(true, true), (false, false)] {
-        let mut hub = Hub::new();
-        let project = hub.project(1, None);
-        hub.issue(project, 50_000_000);
-        let provider = hub.provider();
-        let agent = hub.agent(provider);
+        let (mut hub, project, agent) = Hub::staffed();
         let joined = hub.joined(agent, NodeId(1), 4, Hub::capabilities());
         hub.turn(vec![joined]).unwrap();
         let digest = Digest::of(b"an input");

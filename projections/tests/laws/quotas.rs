@@ -8,11 +8,7 @@ use forge_projections::explain::Reason;
 
 /// A hub with a project, a job of it of so many shards, and an agent with room for them all.
 fn busy(shards: u64) -> (Hub, ProjectId, JobId, AgentId) {
-    let mut hub = Hub::new();
-    let project = hub.project(1, None);
-    hub.issue(project, 50_000_000);
-    let provider = hub.provider();
-    let agent = hub.agent(provider);
+    let (mut hub, project, agent) = Hub::staffed();
     let fact = hub.asked(Hub::submission(project, shards));
     let job = JobId::born_at(hub.turn(vec![fact]).unwrap());
     (hub, project, job, agent)

@@ -223,6 +223,16 @@ impl Hub {
         AgentId::born_at(self.turn(vec![fact.into()]).expect("admitted"))
     }
 
+    /// A project with credits, and an agent that has not joined.
+    pub fn staffed() -> (Hub, ProjectId, AgentId) {
+        let mut hub = Hub::new();
+        let project = hub.project(1, None);
+        hub.issue(project, 50_000_000);
+        let provider = hub.provider();
+        let agent = hub.agent(provider);
+        (hub, project, agent)
+    }
+
     pub fn capabilities() -> Capabilities {
         Capabilities { cpu_class: "avx2".into(), mem_bytes: 8 << 30, region: "eu".into(), ..Capabilities::default() }
     }
