@@ -38,9 +38,9 @@ pub fn read(
 /// Looks into the blobs that a checkpoint names, and hands it in. Nothing depends on it: what cannot be kept is forgotten.
 pub async fn keep(hub: Hub, fact: CheckpointReceived) {
     let lease = LeaseId { job: fact.job, shard: fact.shard, attempt: fact.attempt };
-    let plan = hub.read(|world| world.checkpoint_plan(lease, fact.cells, hub.families()));
-    let deeper = plan.and_then(|plan| Deeper::of_part(&hub, lease.job, plan));
-    if let Some(deeper) = deeper {
+    // Without a plan its job is over, or another attempt's part was folded meanwhile.
+    let Some(plan) = hub.read(|world| world.checkpoint_plan(lease, fact.cells, hub.families())) else { return };
+    if let Some(deeper) = Deeper::of_part(&hub, lease.job, plan) {
         match deeper.run(hub.clone(), fact.inline.clone(), fact.checks).await {
             Ok((_, checks)) if checks.bits == 0 => {}
             found => {

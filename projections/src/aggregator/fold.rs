@@ -108,9 +108,10 @@ impl World {
             self.scheduler.seal_waits.insert((wait_base, e.agent), ());
         }
         self.rank(e.agent);
-        self.count_begun(e.job, -(count as i64));
+        self.in_order(project, |project| project.begun_count -= count);
         let job = self.job_mut(e.job);
         job.accepted_count += count;
+        job.begun_count -= count;
         job.residence_16ms = match job.residence_16ms {
             0 => residence_ms * 16 + 1,
             old => old - old / 8 + residence_ms * 2,
@@ -166,8 +167,11 @@ impl World {
             work.done.remove(lease.shard);
         }
         received.dedup();
-        self.job_mut(e.job).accepted_count -= e.shards.count();
-        self.count_begun(e.job, e.shards.count() as i64);
+        let (count, job) = (e.shards.count(), self.job_mut(e.job));
+        job.accepted_count -= count;
+        job.begun_count += count;
+        let project = job.project();
+        self.in_order(project, |project| project.begun_count += count);
         (agent, received)
     }
 

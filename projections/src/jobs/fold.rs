@@ -223,6 +223,7 @@ impl World {
         if state != JobState::Succeeded {
             job.result = None;
         }
+        let begun = core::mem::take(&mut job.begun_count);
         let live = job.in_flight_count > 0;
         let held = if job.hold.is_some() { job.stages.as_slice() } else { &[] };
         // A stage that waits for its own hold was not charged.
@@ -236,13 +237,12 @@ impl World {
         self.jobs.effects_due.remove(&id);
         let waited = self.jobs.waiting_for_credits.remove(&(project, id)).is_some();
         self.aggregator.vmem.drop_job(id, stages);
-        if let Some(project) = self.projects.projects.get_mut(&project) {
+        self.in_order(project, |project| {
             project.vmem_bytes -= mid_bytes;
-        }
+            project.begun_count -= begun;
+        });
         self.drop_blobs_of(id, project);
         self.drop_work(id);
-        let begun = self.job(id).begun_count;
-        self.count_begun(id, -(begun as i64));
         if waited {
             self.review_waiting(project);
         }

@@ -168,12 +168,23 @@ impl World {
         Some(whole.check(&whole.part(from..whole.cells), result))
     }
 
-    /// A plan whose shard 0 is the cells of a checkpoint; `None`: the shard cannot have one of them.
-    pub fn checkpoint_plan(&self, lease: LeaseId, cells: u64, families: &dyn Families) -> Option<Vec<u8>> {
+    /// A shard, and a plan whose shard 0 is the cells of a checkpoint; `None`: it cannot have one of them.
+    fn checkpointed<'w>(
+        &'w self,
+        lease: LeaseId,
+        cells: u64,
+        families: &'w dyn Families,
+    ) -> Option<(Whole<'w>, Vec<u8>)> {
         let whole = self.whole(lease.job, lease.shard, families)?;
         let from = self.resumes_from(lease.job, lease.shard);
         let to = from.checked_add(cells).filter(|to| cells > 0 && *to < whole.cells)?;
-        Some(whole.part(from..to))
+        let plan = whole.part(from..to);
+        Some((whole, plan))
+    }
+
+    /// A plan whose shard 0 is the cells of a checkpoint; `None`: the shard cannot have one of them.
+    pub fn checkpoint_plan(&self, lease: LeaseId, cells: u64, families: &dyn Families) -> Option<Vec<u8>> {
+        self.checkpointed(lease, cells, families).map(|(_, plan)| plan)
     }
 
     /// The free checks of a checkpoint: those of a result of these cells. `None`: the shard cannot have one of them.
@@ -184,8 +195,7 @@ impl World {
         inline: &[u8],
         families: &dyn Families,
     ) -> Option<Checks> {
-        let whole = self.whole(lease.job, lease.shard, families)?;
-        let plan = self.checkpoint_plan(lease, cells, families)?;
+        let (whole, plan) = self.checkpointed(lease, cells, families)?;
         Some(Checks { version: whole.family.version(), bits: whole.check(&plan, inline) })
     }
 

@@ -53,18 +53,7 @@ impl World {
         self.projects.projects.get(&project).is_some_and(|project| project.shards_left() == 0)
     }
 
-    /// Counts shards of a job that are under way from now on, or are not any more. Only a project below its limit stands in
-    /// the fair share's order.
-    pub(crate) fn count_begun(&mut self, job: JobId, change: i64) {
-        let job = self.job_mut(job);
-        job.begun_count = job.begun_count.checked_add_signed(change).expect("what is done was begun");
-        let project = job.project();
-        self.in_order(project, |project| {
-            project.begun_count = project.begun_count.checked_add_signed(change).expect("as its jobs");
-        });
-    }
-
-    /// Changes what tells whether a project is at its limit, and its place in the order with it.
+    /// Changes what tells whether a project is at its limit: only one below it stands in the fair share's order.
     pub(crate) fn in_order(&mut self, id: ProjectId, change: impl FnOnce(&mut Project)) {
         let project = self.projects.projects.get_mut(&id).expect("a job's project exists");
         let was = project.shards_left() == 0;
@@ -145,15 +134,18 @@ impl World {
         };
         self.scheduler.leases.add(e.agent, grant);
         let count = e.shards.count();
-        if e.attempt == 1 {
-            self.count_begun(e.job, count as i64);
-        }
         let job = self.job_mut(e.job);
         job.in_flight_count += count;
+        // A shard that is tried again has been under way all the while.
+        let begun = if e.attempt == 1 { count } else { 0 };
+        job.begun_count += begun;
         if job.state == JobState::Queued {
             job.state = JobState::Running;
         }
         let rate = job.hold.map_or(1, |h| (h.rate.num / h.rate.den.max(1)).max(1));
+        if begun > 0 {
+            self.in_order(project, |project| project.begun_count += begun);
+        }
         self.agent_mut(e.agent).leases += count as u32;
         self.rank(e.agent);
         let weight = self.projects.projects.get(&project).map_or(1, |p| p.weight.max(1));
