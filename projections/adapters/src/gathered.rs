@@ -18,16 +18,25 @@ pub const ENTRY_BYTES: usize = 48;
 pub struct Gathered {
     parts: BTreeMap<(ShardIndex, u32), Vec<u8>>,
     bytes: usize,
+    /// A shard may come in several results.
+    in_parts: bool,
 }
 
 impl Gathered {
-    /// Reads back what [`MidState::encode`] wrote; `None` if it did not.
-    pub fn decode(bytes: &[u8]) -> Option<Gathered> {
+    /// Of a stage whose shards can be resumed.
+    pub fn in_parts() -> Gathered {
+        Gathered { in_parts: true, ..Gathered::default() }
+    }
+
+    /// Reads back what [`MidState::encode`] wrote; `None` if it did not, or if a shard has several results and this stage's
+    /// shards run whole.
+    pub fn decode(self, bytes: &[u8]) -> Option<Gathered> {
         let (parts, rest) = postcard::take_from_bytes::<Vec<(ShardIndex, Vec<u8>)>>(bytes).ok()?;
-        if !rest.is_empty() || !parts.is_sorted_by_key(|(shard, _)| *shard) {
+        let ascending = parts.is_sorted_by(|a, b| a.0 < b.0 || self.in_parts && a.0 == b.0);
+        if !rest.is_empty() || !ascending {
             return None;
         }
-        let mut gathered = Gathered::default();
+        let mut gathered = self;
         parts.iter().for_each(|(shard, part)| gathered.fold(*shard, part));
         Some(gathered)
     }
@@ -37,7 +46,7 @@ impl Gathered {
     /// # Panics
     /// If the stage's mid-state is another one: the family mixes its stages up.
     pub fn of(stage: &DoneStage<'_>) -> Gathered {
-        Gathered::decode(&stage.mid.encode()).expect("this stage gathers its results")
+        Gathered::in_parts().decode(&stage.mid.encode()).expect("this stage gathers its results")
     }
 
     /// Results, shard 0 first.
@@ -57,6 +66,7 @@ impl Gathered {
 impl MidState for Gathered {
     fn fold(&mut self, shard: ShardIndex, result: &[u8]) {
         let before = self.parts.range((shard, 0)..=(shard, u32::MAX)).next_back();
+        assert!(before.is_none() || self.in_parts, "a shard is folded once");
         let place = before.map_or(0, |((_, place), _)| place + 1);
         self.parts.insert((shard, place), result.to_vec());
         self.bytes += result.len();

@@ -157,10 +157,10 @@ impl Family for CatModel {
     }
 
     fn mid_state(&self, _spec: &[u8], _plan: &[u8]) -> Box<dyn MidState> {
-        Box::new(Gathered::default())
+        Box::new(Gathered::in_parts())
     }
 
     fn thaw(&self, _spec: &[u8], _plan: &[u8], bytes: &[u8]) -> Option<Box<dyn MidState>> {
-        Some(Box::new(Gathered::decode(bytes)?))
+        Some(Box::new(Gathered::in_parts().decode(bytes)?))
     }
 }

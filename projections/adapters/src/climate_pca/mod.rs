@@ -138,6 +138,6 @@ impl Family for ClimatePca {
     }
 
     fn thaw(&self, _spec: &[u8], _plan: &[u8], bytes: &[u8]) -> Option<Box<dyn MidState>> {
-        Some(Box::new(Gathered::decode(bytes)?))
+        Some(Box::new(Gathered::default().decode(bytes)?))
     }
 }
