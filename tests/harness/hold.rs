@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -10,10 +9,9 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// While a folder of this name lies in a node's folder, its reductions wait, each beside a file of its name there.
+/// While a folder of this name lies in a node's folder, its reductions come no further, each beside a file of its name there:
+/// such a node is to be killed.
 pub const HELD: &str = "held";
-
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Stops the thread that says that a reduction is made.
 struct Hold {
@@ -32,8 +30,8 @@ impl<S: Subscriber> Layer<S> for Hold {
         event.record(&mut effect);
         let Some(effect) = effect.0.filter(|_| self.held.exists()) else { return };
         std::fs::write(self.held.join(effect), []).expect("the test's folder can be written");
-        while self.held.exists() {
-            std::thread::sleep(LOOK_EVERY);
+        loop {
+            std::thread::park();
         }
     }
 }

@@ -175,7 +175,7 @@ impl House {
         process.expect("the node runs").kill().await;
     }
 
-    /// Holds every reduction of a node when its document is made and not yet recorded.
+    /// Holds every reduction of a node when its document is made and not yet recorded, until the node is killed.
     pub fn hold_reductions(&self, node: &str) {
         std::fs::create_dir(Path::new(self.folder_of(node)).join(HELD)).expect("a folder can be made");
     }

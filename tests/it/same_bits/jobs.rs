@@ -5,6 +5,10 @@ use forge_tests::{Client, call, is_full, npy, put};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 
+/// What the demo shows: a storm that crosses a coast with towns on it.
+const STORM: &[u8] = include_bytes!("../../../hub/cli/src/local/demo/storm.csv");
+const TOWNS: &[u8] = include_bytes!("../../../hub/cli/src/local/demo/towns.csv");
+
 /// A family's job, and the bodies that submit it: equal but for how it is cut into shards.
 pub struct Case {
     pub name: &'static str,
@@ -21,7 +25,7 @@ pub fn cut(mut body: Value, shard_cells: Value) -> Value {
 
 /// A storm and its perturbed likes over some towns.
 pub async fn storms(client: &Client, members: u64) -> Value {
-    let (tracks, exposure) = (keep(client, storm().into_bytes()).await, keep(client, towns().into_bytes()).await);
+    let (tracks, exposure) = (keep(client, STORM.to_vec()).await, keep(client, TOWNS.to_vec()).await);
     json!({"kind": "cat_model", "spec": {"tracks": tracks, "tracks_format": "csv", "exposure": exposure,
         "members": members, "include_original": true, "perturb": {"max_shift_ini": 0.75, "max_dspeed_rel": 0.3,
         "max_ddirection": 0.00873, "autocorr_dspeed": 0.85, "autocorr_ddirection": 0.5}, "dt_h": 1, "wind": "H08",
@@ -83,21 +87,6 @@ pub async fn cases(client: &Client) -> Vec<Case> {
         None => eprintln!("SKIPPED ffmpeg among the families: no ffmpeg on PATH"),
     }
     cases
-}
-
-/// A storm that crosses a coast with towns on it.
-fn storm() -> String {
-    let node = |i: usize| {
-        format!("S,{i},6,{:.1},{:.1},{},{},1012,20\n", 24.0 + 0.5 * i as f64, -74.0 - 0.9 * i as f64, 105 + i, 945 - i)
-    };
-    let nodes: String = (0..10).map(node).collect();
-    format!("track,node,dt_h,lat,lon,vmax_kn,pcen_mb,penv_mb,rmax_nm\n{nodes}")
-}
-
-fn towns() -> String {
-    let town = |i: usize| format!("{:.2},{:.2},{}\n", 25.0 + 0.4 * i as f64, -76.0 - 0.7 * i as f64, 1000 * (i + 1));
-    let towns: String = (0..8).map(town).collect();
-    format!("lat,lon,value\n{towns}")
 }
 
 /// A film of three seconds; `None` without ffmpeg.

@@ -18,6 +18,10 @@ const FIELD: (usize, usize) = (24, 30);
 /// Rows, inner length and columns of the product.
 const PRODUCT: (usize, usize, usize) = (150, 90, 120);
 
+/// A storm that crosses a coast with towns on it.
+const STORM: &[u8] = include_bytes!("storm.csv");
+const TOWNS: &[u8] = include_bytes!("towns.csv");
+
 /// What a document must say; gives what is worth showing.
 type Check = Box<dyn Fn(&Value) -> Result<String, Failed>>;
 
@@ -85,8 +89,8 @@ async fn cases(house: &House, folder: &Path) -> Result<Vec<Case>> {
     let (m, k, n) = PRODUCT;
     let (a, b) = (keep("a.npy", array(&[m, k], &left())).await?, keep("b.npy", array(&[k, n], &right())).await?);
     let field = keep("field.npy", array(&[FIELD.0, FIELD.1], &waves())).await?;
-    let tracks = keep("tracks.csv", storm().into_bytes()).await?;
-    let exposure = keep("exposure.csv", towns().into_bytes()).await?;
+    let tracks = keep("tracks.csv", STORM.to_vec()).await?;
+    let exposure = keep("exposure.csv", TOWNS.to_vec()).await?;
     let mut cases = vec![blas(&a, &b), climate(&field), cat(&tracks, &exposure)];
     match film(folder)? {
         Some(film) => cases.push(ffmpeg(&keep("film.mkv", film).await?)),
@@ -170,21 +174,6 @@ fn climate(field: &str) -> Case {
             Ok(format!("eigenvalues={:.6},{:.6}", seen[0], seen[1]))
         }),
     }
-}
-
-/// A storm that crosses a coast with towns on it.
-fn storm() -> String {
-    let node = |i: usize| {
-        format!("S,{i},6,{:.1},{:.1},{},{},1012,20\n", 24.0 + 0.5 * i as f64, -74.0 - 0.9 * i as f64, 105 + i, 945 - i)
-    };
-    let nodes: String = (0..10).map(node).collect();
-    format!("track,node,dt_h,lat,lon,vmax_kn,pcen_mb,penv_mb,rmax_nm\n{nodes}")
-}
-
-fn towns() -> String {
-    let town = |i: usize| format!("{:.2},{:.2},{}\n", 25.0 + 0.4 * i as f64, -76.0 - 0.7 * i as f64, 1000 * (i + 1));
-    let towns: String = (0..8).map(town).collect();
-    format!("lat,lon,value\n{towns}")
 }
 
 /// Whatever is hit is lost: what is lost is then known without a wind model.
