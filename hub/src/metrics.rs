@@ -103,7 +103,7 @@ impl Default for Metrics {
         let vmem_bytes = gauge("vmem_bytes", "Memory that the mid-states take on this node");
         let vmem_charged_bytes = gauge("vmem_charged_bytes", "Bounds of the mid-states, as charged to their projects");
         let vmem_charged_bytes_max = gauge("vmem_project_charged_bytes_max", "The most that one project is charged");
-        gauge("vmem_project_budget_bytes", "Budget of each project").set(VMEM_BYTES_MAX as i64);
+        gauge("vmem_project_budget_bytes", "Budget of a project whose quota names none").set(VMEM_BYTES_MAX as i64);
         Metrics {
             registry,
             commands,

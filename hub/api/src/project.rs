@@ -89,9 +89,9 @@ impl Quota {
         }
     }
 
-    /// Strong validator of the limits; what is used does not change it.
-    pub fn etag(id: ProjectId, project: &Known) -> String {
-        format!("\"{id}@{}\"", project.quota_set)
+    /// Strong validator of the limits, `set` by this event; what is used does not change it.
+    pub fn etag(id: ProjectId, set: EventIndex) -> String {
+        format!("\"{id}@{set}\"")
     }
 }
 

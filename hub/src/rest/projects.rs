@@ -81,15 +81,17 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
 pub async fn quota(call: Call, Path(id): Path<String>) -> Answered {
     let number = seen(&call, &id)?;
     let fresh = call.settle().await?;
-    let (index, etag, quota) = call.rest.hub().read(|world| of(world, number))?;
+    let read = |world: &World| of(world, number).map(|(set, quota)| (EventIndex(world.head.events), set, quota));
+    let (index, set, quota) = call.rest.hub().read(read)?;
+    let etag = api::Quota::etag(number, set);
     let response = answer::unless_matching(&call.headers, &etag, || answer::json(StatusCode::OK, &quota));
     Ok(fresh.mark(answer::at(response, index)))
 }
 
-/// A project's quota with its validator, as of an index.
-fn of(world: &World, id: ProjectId) -> Result<(EventIndex, String, api::Quota), Problem> {
+/// A project's quota, and the event that set it.
+fn of(world: &World, id: ProjectId) -> Result<(EventIndex, api::Quota), Problem> {
     let project = world.projects.projects.get(&id).ok_or_else(|| Problem::not_found(format!("project {id}")))?;
-    Ok((EventIndex(world.head.events), api::Quota::etag(id, project), api::Quota::of(id, project)))
+    Ok((project.quota_set, api::Quota::of(id, project)))
 }
 
 /// Sets what a project may use. `If-Match`: only if nobody changed it meanwhile.
@@ -103,19 +105,16 @@ pub async fn set_quota(call: Call, Path(id): Path<String>, body: Body) -> Answer
     let body = call.body(body).await?;
     let quota = requests::quota(&body)?;
     call.settle().await?;
-    let read = |world: &World| {
-        let set = world.projects.projects.get(&number).map(|project| project.quota_set);
-        of(world, number).map(|(_, etag, _)| (set, etag))
-    };
-    let (set, etag) = call.rest.hub().read(read)?;
+    let (set, _) = call.rest.hub().read(|world| of(world, number))?;
     if call.replayed(&body)?.is_none() {
-        call.if_match(&etag)?;
+        call.if_match(&api::Quota::etag(number, set))?;
     }
-    let replaces = set.filter(|_| call.headers.contains_key(header::IF_MATCH));
+    // Admission looks again: nobody comes in between.
+    let replaces = call.headers.contains_key(header::IF_MATCH).then_some(set);
     let committed = call.commit(&body, QuotaChanged { project: number, quota, replaces }).await?;
-    let (_, etag, quota) = call.rest.hub().read(|world| of(world, number))?;
+    let (set, quota) = call.rest.hub().read(|world| of(world, number))?;
     let mut response = answer::at(answer::json(StatusCode::OK, &quota), committed.index);
-    answer::set(response.headers_mut(), header::ETAG, &etag);
+    answer::set(response.headers_mut(), header::ETAG, &api::Quota::etag(number, set));
     Ok(response)
 }
 

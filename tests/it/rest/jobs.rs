@@ -116,6 +116,10 @@ async fn a_project_keeps_to_its_quota() {
     let digest = Digest::of(&blob).to_string();
     let refused = client.try_send(Method::PUT, &format!("/v1/blobs/{digest}"), &[], Some(blob)).await;
     assert_eq!(refused.expect("an answer").is(409).problem(), "quota-exceeded");
+    set(json!({"shards": 2, "uploads": 0}), "*").await.is(200);
+    let digest = Digest::of(b"small").to_string();
+    let refused = client.try_send(Method::PUT, &format!("/v1/blobs/{digest}"), &[], Some(b"small".to_vec())).await;
+    assert_eq!(refused.expect("an answer").is(429).problem(), "rate-limited");
     let job = Job::submit(&client, null(6, 50_000)).await;
     let waits = until("two shards are under way", async || {
         let used = client.get(&path).await.is(200).json()["used"]["shards"].as_u64();
