@@ -1,14 +1,9 @@
 //! Stories about the projections: verbs in, a golden transcript of decisions out.
 //!
-//! `UPDATE_SCRIPTS=1 cargo test -p forge-projections --test scripts` writes the transcripts anew.
+//! `UPDATE_SCRIPTS=1 cargo test -p forge-projections --test it scripts` writes the transcripts anew.
 //! The verbs stand in `scripts/README.md`.
 
-#![allow(clippy::unwrap_used)]
-
-mod rig;
-mod script;
-
-use script::Player;
+use crate::script::Player;
 use std::path::Path;
 
 /// Runs a script; gives it back with its transcript as played.

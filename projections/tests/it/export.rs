@@ -1,14 +1,10 @@
 //! Exports against the contract's tables: every field, in its order, and what the fold has to add.
 
-#![allow(clippy::unwrap_used)]
-
-mod rig;
-
+use crate::rig::Hub;
+use crate::rig::fake::{self, FAMILIES};
 use forge_event::*;
 use forge_projections::export::{Exporter, Place, event_json, render};
 use forge_projections::{Meta, World};
-use rig::Hub;
-use rig::fake::{self, FAMILIES};
 use serde_json::Value;
 
 /// The fields the contract asks for. What an export has besides stands in `MORE`.
@@ -66,7 +62,7 @@ const FIELDS: &[(&str, &str)] = &[
 /// Fields an export has besides the contract's.
 const MORE: &[&str] = &["label", "weight", "family_version", "try", "detail", "job", "last", "outputs"];
 
-#[path = "../../log/event/tests/samples/mod.rs"]
+#[path = "../../../log/event/tests/samples/mod.rs"]
 mod samples;
 
 #[test]

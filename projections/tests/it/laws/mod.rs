@@ -1,21 +1,17 @@
 //! Laws that hold for any sequence of commands.
 
-#![allow(clippy::unwrap_used)]
-
 mod checkpoints;
 mod forged;
 mod quotas;
-#[path = "../rig/mod.rs"]
-mod rig;
 
+use crate::rig::Hub;
+use crate::rig::fake::{self, FAMILIES};
 use forge_event::*;
 use forge_projections::World;
 use forge_projections::explain::Reason;
 use forge_projections::family::Family;
 use forge_projections::replay::{Mode, Options, Verifier};
 use proptest::prelude::*;
-use rig::Hub;
-use rig::fake::{self, FAMILIES};
 
 /// What may happen. Numbers pick among what there is, modulo its count.
 #[derive(Clone, Debug)]
