@@ -93,6 +93,7 @@ pub fn start(parts: Parts) -> Core {
         folder: OnceLock::new(),
         blobs: OnceLock::new(),
         bucket: OnceLock::new(),
+        kv: OnceLock::new(),
         rest: OnceLock::new(),
         offload,
     });

@@ -4,6 +4,7 @@ use crate::blobs::{Bucket, Folder};
 use crate::clock::Clock;
 use crate::committed::CommittedWorld;
 use crate::core::Offload;
+use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::peers::{self, Acquaintances, Card, Forwarder, Question, TransferError};
 use crate::sequencer::{Answer, Numbered, Reply, Request};
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub blobs: OnceLock<Arc<Folder>>,
     /// The object store behind them, if there is one.
     pub bucket: OnceLock<Bucket>,
+    /// What this node remembers for itself, if it could be opened.
+    pub kv: OnceLock<Arc<Kv>>,
     /// How REST is reached, once it is.
     pub rest: OnceLock<RestDoor>,
     pub offload: Offload,
@@ -170,6 +173,16 @@ impl Hub {
     pub fn keep_blobs(&self, folder: Folder) {
         // A node has one folder for its life.
         let _ = self.0.blobs.set(Arc::new(folder));
+    }
+
+    /// Says what this node remembers for itself.
+    pub fn remembers_in(&self, kv: Kv) {
+        // A node has one KV for its life.
+        let _ = self.0.kv.set(Arc::new(kv));
+    }
+
+    pub(crate) fn kv(&self) -> Option<&Arc<Kv>> {
+        self.0.kv.get()
     }
 
     /// Says how REST is reached here.

@@ -10,6 +10,7 @@ mod directory;
 pub mod effects;
 pub mod genesis;
 pub mod handle;
+pub mod history;
 pub mod init;
 pub mod join;
 pub mod kv;

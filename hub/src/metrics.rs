@@ -56,6 +56,7 @@ pub struct Metrics {
     pub blobs_damaged: Counter,
     /// Blobs in the KV's index.
     pub kv_blobs: Gauge,
+    pub kv_segments: Gauge,
     pub ledger_sum: Gauge,
     pub applied_index: Gauge,
     pub vmem_states: Gauge,
@@ -98,6 +99,7 @@ impl Default for Metrics {
         let ledger_sum = gauge("ledger_sum", "Sum over all accounts in micro-credits; must be 0");
         let applied_index = gauge("applied_index", "Position of the last folded event");
         let kv_blobs = gauge("kv_blobs", "Blobs in this node's KV, as of the last pass over their files");
+        let kv_segments = gauge("kv_segments", "Sealed segments of which this node's KV knows what they speak of");
         // VMem has a budget a project; projects are no labels here, `GET /v1/projects` shows each one's.
         let vmem_states = gauge("vmem_mid_states", "Numeric mid-states of open jobs, one a stage");
         let vmem_bytes = gauge("vmem_bytes", "Memory that the mid-states take on this node");
@@ -121,6 +123,7 @@ impl Default for Metrics {
             blobs_verified,
             blobs_damaged,
             kv_blobs,
+            kv_segments,
             ledger_sum,
             applied_index,
             vmem_states,

@@ -7,6 +7,7 @@ use crate::config::{BlobStore, ConfigError, Listen, NodeFile};
 use crate::core::{self, Offload, Parts};
 use crate::directory::{Nodes, Told};
 use crate::handle::{Hub, RestDoor};
+use crate::history;
 use crate::join::{self, House};
 use crate::kv::{self, Kv};
 use crate::lane::OrderLane;
@@ -107,7 +108,9 @@ impl Node {
             hub.keep_blobs_in(bucket);
         }
         tasks.spawn(serve_blobs(hub.clone(), blob_links));
-        tasks.spawn(blobs::scrub(hub.clone(), open_kv(folder), stop.clone()));
+        open_kv(&hub, folder);
+        tasks.spawn(blobs::scrub(hub.clone(), stop.clone()));
+        tasks.spawn(history::index(hub.clone(), stop.clone()));
         tasks.spawn(peers::acquaint(hub.clone(), stop.clone()));
         let ca = RestCa::load(folder)?;
         let ca_pem = (!file.plain_rest).then(|| ca.certificate_pem().to_owned());
@@ -174,14 +177,11 @@ async fn open_bucket(settings: &BlobStore, node: NodeId) -> Result<Bucket, NodeE
     Ok(bucket)
 }
 
-/// The node's KV; a node does without one if it must.
-fn open_kv(folder: &Path) -> Option<Arc<Kv>> {
+/// Opens the node's KV; a node does without one if it must.
+fn open_kv(hub: &Hub, folder: &Path) {
     match Kv::open(&folder.join(kv::FILE)) {
-        Ok(kv) => Some(Arc::new(kv)),
-        Err(error) => {
-            warn!(%error, "this node does without its index of blobs");
-            None
-        }
+        Ok(kv) => hub.remembers_in(kv),
+        Err(error) => warn!(%error, "this node does without what it remembers of blobs and of history"),
     }
 }
 

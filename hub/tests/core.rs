@@ -3,12 +3,16 @@
 use forge_event::*;
 use forge_hub::committed::CommittedWorld;
 use forge_hub::core::{self, Core, Offload, Parts};
+use forge_hub::history::{self, Search, Term};
+use forge_hub::kv::Kv;
 use forge_hub::{Clock, Hub, Metrics, genesis};
 use forge_log::network::identity::Identity;
 use forge_log::network::{Lane, Link, Transport};
-use forge_log::{Log, MemoryLog};
+use forge_log::{Log, MemoryLog, ReadTurn};
+use forge_projections::export::job_of;
 use forge_projections::jobs::JobState;
 use forge_projections::{Command, CommandError, Delivery, Fate, Rejection};
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +27,13 @@ impl Transport for NoPeers {
 }
 
 async fn founded() -> Core {
+    founded_on(u64::MAX).await
+}
+
+/// On a log that seals segments of so many events.
+async fn founded_on(segment_leaves: u64) -> Core {
     let committed = Arc::new(CommittedWorld::default());
-    let log: Arc<dyn Log> = MemoryLog::new(committed.clone());
+    let log: Arc<dyn Log> = MemoryLog::sealing(committed.clone(), segment_leaves);
     let clock = Clock::system();
     let first = genesis::Genesis {
         addresses: Addresses::default(),
@@ -79,6 +88,11 @@ fn job(shards: u32) -> JobSubmitted {
     }
 }
 
+async fn give_credits(hub: &Hub) {
+    let credits = CreditsIssued { project: ProjectId(4), amount: Credits(1_000_000), reference: "test".into() };
+    fact(hub, by(None, "c"), credits).await.expect("credits");
+}
+
 async fn until<R>(hub: &Hub, mut look: impl FnMut(&forge_projections::World) -> Option<R>) -> R {
     let mut applied = hub.applied();
     let found = async {
@@ -113,8 +127,7 @@ async fn a_job_goes_from_submission_to_result() {
     let (agent, epoch) = an_agent(hub).await;
     let again = hub.command(Command::Enrol { token: Digest::of(b"token"), public_key: [8; 32] }).await;
     assert_eq!(again, Err(CommandError::Rejected(Rejection::EnrolmentSpent)));
-    let credits = CreditsIssued { project: ProjectId(4), amount: Credits(1_000_000), reference: "test".into() };
-    fact(hub, by(None, "c"), credits).await.expect("credits");
+    give_credits(hub).await;
 
     let submitted = fact(hub, by(Some("once"), "body"), job(20)).await.expect("a job");
     let replay = fact(hub, by(Some("once"), "body"), job(20)).await.expect("the same job");
@@ -159,4 +172,54 @@ async fn a_job_goes_from_submission_to_result() {
     assert_eq!(hub.read(|w| w.accounting.sum()), 0);
     let escrow = hub.read(|w| w.projects.projects.get(&ProjectId(4)).map(|p| p.escrow));
     assert_eq!(escrow, Some(0));
+}
+
+#[tokio::test]
+async fn history_is_passed_over_where_it_speaks_of_something_else() {
+    let core = founded_on(16).await;
+    let hub = &core.hub;
+    let folder = tempfile::tempdir().expect("a folder");
+    hub.remembers_in(Kv::open(&folder.path().join("kv.redb")).expect("a disk"));
+    give_credits(hub).await;
+    let name = |n: u64| ProviderCreated { name: format!("v{n}") };
+    let id = JobId::born_at(fact(hub, by(None, "j"), job(1)).await.expect("a job"));
+    for n in 0..60 {
+        fact(hub, by(None, "v"), name(n)).await.expect("a provider");
+    }
+    fact(hub, by(None, "c"), JobCancelRequested { job: id, reason: None }).await.expect("it can be cancelled");
+    for n in 60..120 {
+        fact(hub, by(None, "v"), name(n)).await.expect("a provider");
+    }
+    let all: Vec<ReadTurn> = hub.log().read(EventIndex(1)).try_collect().await.expect("history");
+    let turns = async |search| -> Vec<u64> {
+        let found: Vec<ReadTurn> = hub.history(EventIndex(0), search).try_collect().await.expect("history");
+        found.iter().map(|read| read.head.turns).collect()
+    };
+    let job = || Search::default().and([Term::Job(id)]);
+    assert_eq!(turns(job()).await.len(), all.len(), "nothing is indexed yet");
+
+    tokio::spawn(history::index(hub.clone(), CancellationToken::new()));
+    let sealed = hub.log().segments(EventIndex(0)).len();
+    assert!(sealed >= 7, "{sealed} segments");
+    let known = async || {
+        while hub.metrics().kv_segments.get() != sealed as i64 {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), known()).await.expect("it is indexed in time");
+    let found = turns(job()).await;
+    let speaks = |read: &&ReadTurn| read.turn.events().any(|(index, event)| job_of(index, event) == Some(id));
+    let theirs: Vec<u64> = all.iter().filter(speaks).map(|read| read.head.turns).collect();
+    assert!(theirs.len() >= 3 && theirs.iter().all(|turn| found.contains(turn)), "{theirs:?} in {found:?}");
+    assert!(found.is_sorted() && found.len() < all.len() / 2, "{} of {} turns are read", found.len(), all.len());
+
+    let forth: Vec<_> = hub.stretches(EventIndex(0), job()).collect();
+    let mut back: Vec<_> = hub.stretches(EventIndex(0), job()).rev().collect();
+    back.reverse();
+    assert_eq!(forth, back);
+    let behind = hub.log().segments(EventIndex(0)).last().map_or(0, |last| last.last.0) + 1;
+    let elsewhere = job().and([Term::Type("agent.joined"), Term::Type("agent.lost")]);
+    assert_eq!(hub.stretches(EventIndex(0), elsewhere).collect::<Vec<_>>(), [behind..=u64::MAX]);
+    let one_of = job().and([Term::Type("agent.joined"), Term::Type("job.submitted")]);
+    assert_eq!(hub.stretches(EventIndex(0), one_of).count(), 2, "its birth, and what is not sealed");
 }

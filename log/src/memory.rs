@@ -34,6 +34,7 @@ pub enum Injected {
 /// Leads from the start, in term 1, and folds at once.
 pub struct MemoryLog {
     machine: Arc<dyn Machine>,
+    segment_leaves: u64,
     role: watch::Sender<Role>,
     applied: watch::Sender<u64>,
     segments: watch::Sender<u64>,
@@ -52,10 +53,17 @@ struct State {
 const NODE: NodeId = NodeId(1);
 
 impl MemoryLog {
+    /// Seals nothing.
     pub fn new(machine: Arc<dyn Machine>) -> Arc<MemoryLog> {
+        MemoryLog::sealing(machine, u64::MAX)
+    }
+
+    /// Seals a segment with the turn that reaches a multiple of so many events.
+    pub fn sealing(machine: Arc<dyn Machine>, segment_leaves: u64) -> Arc<MemoryLog> {
         let state = RoleState::Leader { last_index_at_election: 0, since: Instant::now() };
         Arc::new(MemoryLog {
             machine,
+            segment_leaves,
             role: watch::Sender::new(Role { term: 1, leader: Some(NODE), state }),
             applied: watch::Sender::new(0),
             segments: watch::Sender::new(0),
@@ -96,9 +104,16 @@ impl MemoryLog {
         let head = head.after(&frame, turn.len());
         let turn = Arc::new(CommittedTurn { turn, frame: frame.into(), head, raft_index: state.index, term });
         self.machine.fold(std::slice::from_ref(&turn));
+        if self.seals(&turn) {
+            self.segments.send_modify(|count| *count += 1);
+        }
         state.turns.push(turn);
         self.applied.send_replace(state.index);
         Appended::Committed { head, raft_index: state.index }
+    }
+
+    fn seals(&self, turn: &CommittedTurn) -> bool {
+        turn.head.events / self.segment_leaves > turn.turn.expected.events / self.segment_leaves
     }
 
     fn span(&self, from: EventIndex, to: EventIndex) -> Vec<Arc<CommittedTurn>> {
@@ -194,8 +209,24 @@ impl Log for MemoryLog {
         None
     }
 
-    fn segments(&self, _after: EventIndex) -> Vec<SealedSegment> {
-        Vec::new()
+    fn segments(&self, after: EventIndex) -> Vec<SealedSegment> {
+        let turns = self.turns();
+        let cut = turns.split_inclusive(|turn| self.seals(turn));
+        let sealed = cut
+            .filter(|cut| cut.last().is_some_and(|last| self.seals(last)) && cut[cut.len() - 1].head.events > after.0);
+        let segment = |cut: &[Arc<CommittedTurn>]| {
+            let (first, last) = (&cut[0], &cut[cut.len() - 1]);
+            let bytes: Vec<u8> = cut.iter().flat_map(|turn| turn.frame.iter().copied()).collect();
+            SealedSegment {
+                first: EventIndex(first.turn.expected.events + 1),
+                last: EventIndex(last.head.events),
+                digest: Digest::of(&bytes),
+                bytes: bytes.len() as u64,
+                head: last.head,
+                raft_index: last.raft_index,
+            }
+        };
+        sealed.map(segment).collect()
     }
 
     fn segment_count(&self) -> watch::Receiver<u64> {

@@ -29,9 +29,10 @@ pub struct Round {
     pub removed: u64,
 }
 
-/// Runs until `stop`; `kv` keeps which files were verified.
-pub async fn run(hub: Hub, kv: Option<Arc<Kv>>, stop: CancellationToken) {
+/// Runs until `stop`; the KV keeps which files were verified.
+pub async fn run(hub: Hub, stop: CancellationToken) {
     let Ok(folder) = hub.blobs().cloned() else { return };
+    let kv = hub.kv().cloned();
     for number in 0u64.. {
         tokio::select! { biased;
             () = stop.cancelled() => return,

@@ -3,12 +3,13 @@
 use super::answer::Refused;
 use super::state::Rest;
 use super::stream::unreadable;
+use crate::history::{Search, Term};
 use forge_api::shard::{Attempt, AttemptSeconds};
 use forge_event::*;
 use futures::StreamExt;
 use std::collections::BTreeMap;
 
-/// Events that one look goes through; older ones of a longer job are left out.
+/// Events that one look reads; older ones of a longer job are left out.
 const EVENTS_MAX: u64 = 4_000_000;
 /// Behind a job's end its leases are still revoked: so far is looked at.
 const AFTER_END_MAX: u64 = 100_000;
@@ -56,7 +57,7 @@ impl Attempts {
         upto: EventIndex,
     ) -> Result<Attempts, Refused> {
         let end = ended.map_or(upto.0, |ended| upto.0.min(ended.0 + AFTER_END_MAX));
-        let from = job.0.max(end.saturating_sub(EVENTS_MAX));
+        let from = since(rest, job, end);
         let mut attempts = Attempts {
             job,
             window,
@@ -68,7 +69,7 @@ impl Attempts {
         };
         // As dear as a pass of the fold: few at once.
         let _permit = rest.refolds().clone().acquire_owned().await.expect("nobody closes it");
-        let mut turns = rest.hub().log().read(EventIndex(from));
+        let mut turns = rest.hub().history(EventIndex(from - 1), Search::default().and([Term::Job(job)]));
         while let Some(read) = turns.next().await {
             let turn = read.map_err(|e| unreadable(&e))?.turn;
             if turn.first().0 > end {
@@ -191,4 +192,17 @@ impl Attempts {
             assigned_index: known.assigned.0,
         }
     }
+}
+
+/// The first event of a job that one look up to `end` reads.
+fn since(rest: &Rest, job: JobId, end: u64) -> u64 {
+    let mut left = EVENTS_MAX;
+    for stretch in rest.hub().stretches(EventIndex(job.0 - 1), Search::default().and([Term::Job(job)])).rev() {
+        let (first, last) = (*stretch.start(), end.min(*stretch.end()));
+        match left.checked_sub((last + 1).saturating_sub(first)) {
+            Some(rest) => left = rest,
+            None => return last + 1 - left,
+        }
+    }
+    job.0
 }

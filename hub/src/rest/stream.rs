@@ -5,11 +5,13 @@ use super::call::Call;
 use super::refold::{Refold, Upto};
 use super::render::{self, Shown};
 use super::state::Rest;
+use crate::history::{Search, Term};
 use axum::response::sse::Event as Frame;
 use forge_api::event::type_fits;
 use forge_api::{Code, Problem};
 use forge_event::*;
 use forge_log::{CommittedTurn, ReadError, ReadTurn};
+use forge_projections::World;
 use forge_projections::export::{Exported, job_of, project_of};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -82,6 +84,20 @@ impl Selection {
         Ok(shown)
     }
 
+    /// Where its events may stand.
+    fn search(&self) -> Search {
+        let subject = self.subject.clone().map(Term::Subject);
+        let terms = [self.job.map(Term::Job), self.project.map(Term::Project), subject];
+        let search = terms.into_iter().flatten().fold(Search::default(), |search, term| search.and([term]));
+        match &self.types {
+            Some(types) => {
+                let named = Event::TYPES.iter().filter(|(name, _)| type_fits(types, name));
+                search.and(named.map(|(name, _)| Term::Type(name)))
+            }
+            None => search,
+        }
+    }
+
     fn ends_in(&self, turn: &Turn) -> bool {
         let ends = |(index, event): (EventIndex, &Event)| render::ends_job(event) && job_of(index, event) == self.job;
         self.job.is_some() && turn.events().any(ends)
@@ -121,7 +137,7 @@ pub async fn page(
     if after >= end {
         return Ok((events, None));
     }
-    let mut turns = rest.hub().log().read(EventIndex(after.0 + 1));
+    let mut turns = rest.hub().history(after, selection.search());
     while let Some(turn) = turns.next().await {
         let ReadTurn { turn, .. } = turn.map_err(|e| unreadable(&e))?;
         events.extend(selection.shown(rest, &turn, after).await?);
@@ -148,20 +164,26 @@ pub async fn page_back(
     upto: EventIndex,
     limit: usize,
 ) -> Result<(Vec<Shown>, Option<EventIndex>), Refused> {
-    let (mut events, mut upto) = (Vec::new(), upto);
-    while upto > after && events.len() <= limit {
-        let from = EventIndex(upto.0.saturating_sub(BACK_EVENTS).max(after.0));
-        let mut window = Vec::new();
-        let mut turns = rest.hub().log().read(EventIndex(from.0 + 1));
-        while let Some(turn) = turns.next().await {
-            let ReadTurn { turn, .. } = turn.map_err(|e| unreadable(&e))?;
-            if turn.first() > upto {
-                break;
+    let mut events = Vec::new();
+    for stretch in rest.hub().stretches(after, selection.search()).rev() {
+        let (before, mut upto) = (EventIndex(stretch.start() - 1), upto.min(EventIndex(*stretch.end())));
+        while upto > before && events.len() <= limit {
+            let from = EventIndex(upto.0.saturating_sub(BACK_EVENTS).max(before.0));
+            let mut window = Vec::new();
+            let mut turns = rest.hub().log().read(EventIndex(from.0 + 1));
+            while let Some(turn) = turns.next().await {
+                let ReadTurn { turn, .. } = turn.map_err(|e| unreadable(&e))?;
+                if turn.first() > upto {
+                    break;
+                }
+                window.extend(selection.shown(rest, &turn, from).await?.into_iter().filter(|e| e.index <= upto));
             }
-            window.extend(selection.shown(rest, &turn, from).await?.into_iter().filter(|e| e.index <= upto));
+            events.extend(window.into_iter().rev());
+            upto = from;
         }
-        events.extend(window.into_iter().rev());
-        upto = from;
+        if events.len() > limit {
+            break;
+        }
     }
     let more = events.len() > limit;
     events.truncate(limit);
@@ -179,7 +201,8 @@ pub struct Follow {
     /// Everything up to here was given or passed over.
     cursor: EventIndex,
     until_terminal: bool,
-    history: Option<BoxStream<'static, Result<ReadTurn, ReadError>>>,
+    /// What is caught up on, and to where.
+    history: Option<(BoxStream<'static, Result<ReadTurn, ReadError>>, EventIndex)>,
     live: Receiver<Arc<CommittedTurn>>,
     ready: VecDeque<Frame>,
     over: bool,
@@ -219,9 +242,15 @@ impl Follow {
     }
 
     fn catch_up(&mut self) {
-        let end = self.rest.hub().read(|w| EventIndex(w.head.events));
-        if self.cursor < end {
-            self.history = Some(self.rest.hub().log().read(EventIndex(self.cursor.0 + 1)));
+        // What is passed over may hold the key's revocation.
+        let read =
+            |w: &World| (EventIndex(w.head.events), w.projects.keys.get(&self.key).is_none_or(|k| k.revoked.is_some()));
+        let (end, revoked) = self.rest.hub().read(read);
+        if revoked {
+            self.bye();
+        } else if self.cursor < end {
+            let turns = self.rest.hub().history(self.cursor, self.selection.search());
+            self.history = Some((turns, end));
         } else if self.until_terminal && self.has_ended() {
             self.end();
         }
@@ -267,7 +296,7 @@ impl Follow {
     }
 
     async fn step(&mut self) {
-        if let Some(history) = &mut self.history {
+        if let Some((history, end)) = &mut self.history {
             match history.next().await {
                 Some(Ok(read)) => self.take(&read.turn).await,
                 Some(Err(error)) => {
@@ -275,6 +304,7 @@ impl Follow {
                     self.bye();
                 }
                 None => {
+                    self.cursor = self.cursor.max(*end);
                     self.history = None;
                     if self.until_terminal && self.has_ended() {
                         self.end();
