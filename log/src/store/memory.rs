@@ -6,12 +6,12 @@ use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Flushed entries stay readable in memory up to this. Units: bytes.
+/// Filed entries stay readable in memory up to this. Units: bytes.
 const CACHE_BYTES_MAX: usize = 32 << 20;
 /// What an entry costs besides its payload. Units: bytes.
 const ENTRY_BYTES: usize = 128;
 
-/// Invariant: an entry that is not flushed is in `cache`, whatever its size.
+/// Invariant: an entry that redb did not take over yet is in `cache`, whatever its size.
 #[derive(Default)]
 pub struct Memory {
     pub vote: Option<Vote>,
@@ -28,7 +28,7 @@ pub struct Memory {
 struct Cached {
     entry: Entry,
     bytes: usize,
-    /// The append that brought it; flushed when the writer reports that append.
+    /// The append that brought it; filed when the filer reports that append.
     append: u64,
 }
 
@@ -68,11 +68,11 @@ impl Memory {
         self.cache.push_back(Cached { entry, bytes, append });
     }
 
-    /// Drops old entries from memory; only those that append `flushed` or an earlier one brought.
-    pub fn flushed(&mut self, flushed: u64) {
+    /// Drops old entries from memory; only those that append `filed` or an earlier one brought.
+    pub fn filed(&mut self, filed: u64) {
         while self.cache_bytes > CACHE_BYTES_MAX
             && let Some(front) = self.cache.front()
-            && front.append <= flushed
+            && front.append <= filed
         {
             self.cache_bytes -= front.bytes;
             self.cache.pop_front();

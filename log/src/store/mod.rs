@@ -1,5 +1,9 @@
 //! The Raft log on disk.
 
+mod batch;
+mod device;
+mod filing;
+mod journal;
 mod memory;
 mod reader;
 pub mod record;
@@ -16,6 +20,7 @@ use crate::form::{LogIdForm, VoteForm};
 use crate::log::Fault;
 use crate::options::{Disk, Executor, FsyncObserver};
 use crate::types::{Entry, LogId, Types, Vote};
+use filing::Filer;
 use memory::Memory;
 use openraft::EntryPayload;
 use openraft::alias::LogIdOf;
@@ -81,7 +86,7 @@ impl LogStore {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
         }
-        let (table, recovered) = Table::open(options.disk, options.node)?;
+        let (table, journal, recovered) = Table::open(options.disk, options.node)?;
         let mut log = Memory::new(recovered.terms);
         log.vote = recovered.vote.map(Vote::from);
         log.committed = recovered.committed.map(LogId::from);
@@ -98,13 +103,15 @@ impl LogStore {
             fault: options.fault,
         });
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let writer = Writer { shared: shared.clone(), edge: recovered.edge, tail: recovered.tail };
+        let ends = (recovered.edge, recovered.tail);
         match options.executor {
             Executor::Threads => {
+                let writer = Writer::new(shared.clone(), journal, Filer::start(shared.clone())?, ends);
                 let thread = std::thread::Builder::new().name("forge-log-writer".into());
                 thread.spawn(move || writer.run_on_thread(receiver))?;
             }
             Executor::Inline { commit_latency } => {
+                let writer = Writer::new(shared.clone(), journal, Filer::Caller, ends);
                 tokio::spawn(writer.run_inline(receiver, commit_latency));
             }
         }
@@ -135,12 +142,10 @@ impl LogStore {
         {
             return Ok(Some(digest));
         }
-        if let Some(digest) = self.shared.table.digest_after(id.index)? {
-            return Ok(Some(digest));
-        }
-        // Applied on the word of a majority, not written here yet: wait for the writer.
-        self.change(|done| Command::Truncate { first: u64::MAX, done }).await?;
-        self.shared.table.digest_after(id.index)
+        // Applied on the word of a majority, it may not be written here yet; it is queued.
+        let (digest, found) = oneshot::channel();
+        self.queue(Command::Digest { index: id.index, digest }).await?;
+        found.await.unwrap_or_else(|_| Err(io::Error::other("the log store has stopped")))
     }
 
     /// Notes where an installed snapshot says the chain stands, for the purge that follows.
@@ -182,8 +187,9 @@ impl Shared {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn flushed(&self, append: u64) {
-        self.state().log.flushed(append);
+    /// Notes that the entries of appends up to `append` can be read from redb.
+    fn filed(&self, append: u64) {
+        self.state().log.filed(append);
     }
 
     fn observe_fsync(&self, took: Duration, entries: usize) {

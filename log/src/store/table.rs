@@ -1,12 +1,18 @@
 //! The redb file: the only place that names redb's tables.
 
+use super::batch::{Batch, Step};
+use super::device::{HALF_BYTES, HALF_BYTES_SUPPLIED, JournalFile, Supplied, journal_path};
+use super::journal::{Device, Journal, Key};
 use super::record::{self, ChainDigest, corrupt};
 use crate::form::{LogIdForm, VoteForm, decode_entry, from_bytes, to_bytes};
 use crate::options::Disk;
+use crate::runtime::ForgeRuntime;
 use crate::types::Entry;
 use bytes::Bytes;
 use forge_event::codec::{frame, unframe};
+use openraft::AsyncRuntime;
 use openraft::entry::RaftEntry;
+use rand::Rng;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +24,8 @@ use std::sync::{PoisonError, RwLock};
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const META_VERSION: u8 = 1;
+/// Of the store as a whole. 2: a journal stands before redb.
+const STORE_FORMAT: u8 = 2;
 const META_BYTES_MAX: usize = 4096;
 /// redb's page cache, half of it at most for what is not written yet. What is read is mostly in memory as entries.
 /// Units: bytes.
@@ -35,6 +43,14 @@ pub struct ChainEnd {
 struct Owner {
     format: u8,
     node: u64,
+}
+
+/// How redb and the journal belong together.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Journaled {
+    key: Key,
+    /// The last batch that redb took over.
+    filed: u64,
 }
 
 /// What an opened store holds.
@@ -60,8 +76,8 @@ pub struct Change<'t> {
 }
 
 impl Table {
-    /// Opens or creates the file, and verifies every record in it.
-    pub fn open(disk: Disk, node: u64) -> io::Result<(Table, Recovered)> {
+    /// Opens or creates the store, files what its journal holds, and verifies every record in it.
+    pub fn open(disk: Disk, node: u64) -> io::Result<(Table, Journal, Recovered)> {
         if let Disk::File(path) = &disk
             && !path.exists()
         {
@@ -69,37 +85,56 @@ impl Table {
         }
         let mut builder = Database::builder();
         builder.set_cache_size(PAGE_CACHE_BYTES);
-        let database = match disk {
-            Disk::File(path) => builder.open(path),
-            Disk::Backend(backend) => builder.create_with_backend(BoxedBackend(backend)),
+        let (database, device, half_bytes): (_, Box<dyn Device>, usize) = match disk {
+            Disk::File(path) => (builder.open(&path), Box::new(JournalFile::open(&journal_path(&path))?), HALF_BYTES),
+            Disk::Backend(backend) => {
+                let supplied = Supplied::open(backend)?;
+                (builder.create_with_backend(supplied.clone()), Box::new(supplied), HALF_BYTES_SUPPLIED)
+            }
         };
         let table = Table(RwLock::new(Some(database.map_err(io::Error::other)?)));
-        let owner = table.claim(node)?;
-        if owner.node != node || owner.format != META_VERSION {
-            let text = format!("the store belongs to node {} (format {}), not to {node}", owner.node, owner.format);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        let Journaled { key, filed } = table.claim(node)?;
+        let (journal, found) = Journal::open(device, half_bytes, key, filed)?;
+        if let Some(last) = found.last() {
+            let upto = last.number;
+            let batches: Vec<Batch> = found.into_iter().map(|found| found.batch).collect();
+            table.file(&batches, upto)?;
         }
         let recovered = table.verify()?;
-        Ok((table, recovered))
+        Ok((table, journal, recovered))
     }
 
-    /// Reads whose store this is; makes it `node`'s if it is new.
-    fn claim(&self, node: u64) -> io::Result<Owner> {
-        let mut owner = Owner { format: META_VERSION, node };
+    /// Makes the store `node`'s if it is new.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is another node's, or of another format.
+    fn claim(&self, node: u64) -> io::Result<Journaled> {
+        let mut owner = Owner { format: STORE_FORMAT, node };
+        let mut journaled = Journaled { key: [0; 32], filed: 0 };
         self.with(|database| {
             let transaction = database.begin_write().map_err(io::Error::other)?;
             {
                 transaction.open_table(LOG).map_err(io::Error::other)?;
                 let mut meta = transaction.open_table(META).map_err(io::Error::other)?;
-                let stored = meta.get("owner").map_err(io::Error::other)?.map(|v| v.value().to_vec());
-                match stored {
-                    Some(bytes) => owner = read_meta(&bytes, "owner")?,
-                    None => write_meta(&mut meta, "owner", &owner)?,
+                match get_meta(&meta, "owner")? {
+                    Some(stored) => {
+                        owner = stored;
+                        journaled = get_meta(&meta, "journal")?.unwrap_or(journaled);
+                    }
+                    None => {
+                        ForgeRuntime::thread_rng().fill_bytes(&mut journaled.key);
+                        write_meta(&mut meta, "owner", &owner)?;
+                        write_meta(&mut meta, "journal", &journaled)?;
+                    }
                 }
             }
             transaction.commit().map_err(io::Error::other)
         })?;
-        Ok(owner)
+        if owner.node != node || owner.format != STORE_FORMAT {
+            let text = format!("the store belongs to node {} (format {}), not to {node}", owner.node, owner.format);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(journaled)
     }
 
     fn with<R>(&self, use_it: impl FnOnce(&Database) -> io::Result<R>) -> io::Result<R> {
@@ -108,8 +143,32 @@ impl Table {
         use_it(database)
     }
 
+    /// Takes over batches of the journal, the last of which has the number `upto`, all or none: one fsync.
+    pub fn file(&self, batches: &[Batch], upto: u64) -> io::Result<()> {
+        self.commit(|change| {
+            for step in batches.iter().flat_map(Batch::steps) {
+                match step? {
+                    (Step::Vote(vote), _) => change.set("vote", &vote)?,
+                    (Step::Put { index, .. }, record) => change.insert(index, record)?,
+                    (Step::Truncate { first }, _) => change.truncate(first)?,
+                    (Step::Purge { upto }, _) => change.purge(upto)?,
+                    (Step::Ends { edge, tail, committed }, _) => {
+                        change.set("edge", &edge)?;
+                        change.set("tail", &tail)?;
+                        if let Some(committed) = committed {
+                            change.set("committed", &committed)?;
+                        }
+                    }
+                }
+            }
+            let journaled: Option<Journaled> = get_meta(&change.meta, "journal")?;
+            let journaled = journaled.ok_or_else(|| io::Error::other("the store does not say which journal is its"))?;
+            change.set("journal", &Journaled { filed: upto, ..journaled })
+        })
+    }
+
     /// Makes all of `changes` durable at once: one fsync.
-    pub fn commit(&self, changes: impl FnOnce(&mut Change<'_>) -> io::Result<()>) -> io::Result<()> {
+    fn commit(&self, changes: impl FnOnce(&mut Change<'_>) -> io::Result<()>) -> io::Result<()> {
         self.with(|database| {
             let mut transaction = database.begin_write().map_err(io::Error::other)?;
             transaction.set_durability(Durability::Immediate).map_err(io::Error::other)?;
@@ -166,6 +225,17 @@ impl Table {
         })
     }
 
+    /// The chain after the record at `index`.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is not there.
+    pub fn end_at(&self, index: u64) -> io::Result<ChainEnd> {
+        let entries = self.read(index, index + 1, 0)?;
+        let entry = entries.first().ok_or_else(|| corrupt(index, "it is missing"))?;
+        let digest = self.digest_after(index)?.ok_or_else(|| corrupt(index, "it is missing"))?;
+        Ok(ChainEnd { log_id: Some((&entry.log_id()).into()), digest })
+    }
+
     /// Walks all records: each must verify, continue the one before, and the last must be the one noted.
     fn verify(&self) -> io::Result<Recovered> {
         self.with(|database| {
@@ -220,38 +290,27 @@ impl<'t> Change<'t> {
         })
     }
 
-    pub fn insert(&mut self, index: u64, record: &[u8]) -> io::Result<()> {
+    fn insert(&mut self, index: u64, record: &[u8]) -> io::Result<()> {
         self.log.insert(index, record).map_err(io::Error::other).map(drop)
     }
 
-    /// Removes the records from `first` on; gives the chain end before them, `edge` if none is left.
-    pub fn truncate(&mut self, first: u64, edge: ChainEnd) -> io::Result<ChainEnd> {
-        self.log.retain_in(first.., |_, _| false).map_err(io::Error::other)?;
-        match self.log.last().map_err(io::Error::other)? {
-            None => Ok(edge),
-            Some((key, value)) => {
-                let (entry, digest) = verified(key.value(), value.value(), None)?;
-                Ok(ChainEnd { log_id: Some((&entry.log_id()).into()), digest })
-            }
-        }
+    /// Removes the records from `first` on.
+    fn truncate(&mut self, first: u64) -> io::Result<()> {
+        self.log.retain_in(first.., |_, _| false).map_err(io::Error::other)
     }
 
-    /// Removes the records up to `last`; gives the digest after it, if that record is there.
-    pub fn purge(&mut self, last: u64) -> io::Result<Option<ChainDigest>> {
-        let digest = match self.log.get(last).map_err(io::Error::other)? {
-            Some(bytes) => Some(record::digests(last, bytes.value())?.after),
-            None => None,
-        };
-        self.log.retain_in(..=last, |_, _| false).map_err(io::Error::other)?;
-        Ok(digest)
+    /// Removes the records up to `last`.
+    fn purge(&mut self, last: u64) -> io::Result<()> {
+        self.log.retain_in(..=last, |_, _| false).map_err(io::Error::other)
     }
 
-    pub fn set<T: Serialize>(&mut self, key: &'static str, value: &T) -> io::Result<()> {
+    fn set<T: Serialize>(&mut self, key: &'static str, value: &T) -> io::Result<()> {
         write_meta(&mut self.meta, key, value)
     }
 }
 
-/// Makes a new store whole before it has its name: power may fail while redb lays its file out.
+/// Makes a new store whole before it has its name: power may fail while redb lays its file out. A journal without redb's
+/// file is none.
 fn create_aside(path: &Path, node: u64) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
@@ -263,6 +322,7 @@ fn create_aside(path: &Path, node: u64) -> io::Result<()> {
     let table = Table(RwLock::new(Some(Database::create(&aside).map_err(io::Error::other)?)));
     table.claim(node)?;
     table.close();
+    JournalFile::create(&journal_path(path))?;
     fs::rename(&aside, path)?;
     File::open(folder)?.sync_all()
 }
@@ -305,34 +365,4 @@ fn read_meta<T: for<'a> Deserialize<'a>>(bytes: &[u8], key: &'static str) -> io:
         return Err(bad("its frame is not one of this format"));
     }
     from_bytes(payload, key).map_err(|error| bad(&error.to_string()))
-}
-
-/// A boxed backend as a backend.
-#[derive(Debug)]
-struct BoxedBackend(Box<dyn redb::StorageBackend>);
-
-impl redb::StorageBackend for BoxedBackend {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.0.write(offset, data)
-    }
-
-    fn close(&self) -> Result<(), io::Error> {
-        self.0.close()
-    }
 }

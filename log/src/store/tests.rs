@@ -264,46 +264,68 @@ async fn check_when_alive(store: &mut LogStore, disk: &VirtualDisk, model: &mut 
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_flipped_bit_is_never_read_as_something_else() {
-    let folder = tempfile::tempdir().expect("a folder for the test");
+/// A store of 60 entries and a vote; `closed`, or as a crash leaves it: with the last entries in its journal alone.
+async fn filled_disk(folder: &Path, closed: bool) -> (VirtualDisk, Vec<Entry>) {
     let disk = VirtualDisk::new(1);
     let mut rng = StdRng::seed_from_u64(1);
     let mut written = Vec::new();
-    {
-        let mut store = LogStore::open(options(Disk::Backend(Box::new(disk.clone())), folder.path(), inline()))
-            .expect("a new store opens");
-        let vote = Vote::from(crate::form::VoteForm { term: 3, node: 1, committed: true });
-        store.save_vote(&vote).await.expect("the vote is saved");
-        for index in 0..60 {
-            let entry = entry(3, index, &mut rng);
-            written.push(entry.clone());
-            append(&mut store, vec![entry]).await.await.expect("answered").expect("durable");
-        }
-        store.close().await;
+    let mut store =
+        LogStore::open(options(Disk::Backend(Box::new(disk.clone())), folder, inline())).expect("it is new");
+    let vote = Vote::from(crate::form::VoteForm { term: 3, node: 1, committed: true });
+    store.save_vote(&vote).await.expect("the vote is saved");
+    for index in 0..60 {
+        let entry = entry(3, index, &mut rng);
+        written.push(entry.clone());
+        append(&mut store, vec![entry]).await.await.expect("answered").expect("durable");
     }
-    let mut found = 0;
-    for round in 0..rounds(1_000, 10_000) {
-        let image = disk.image();
-        image.flip(rng.random());
-        let path = folder.path().join("flipped");
-        let _ = std::fs::remove_file(path.join(super::POISON_FILE));
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            LogStore::open(options(Disk::Backend(Box::new(image.clone())), &path, inline()))
-        }));
-        let Ok(Ok(mut store)) = opened else {
-            found += 1;
-            continue;
-        };
-        let vote = store.read_vote().await.expect("the vote was verified when the store opened");
-        assert_eq!(vote.map(|v| v.leader_id.term), Some(3), "round {round}");
-        match store.try_get_log_entries(..).await {
-            Err(_) => found += 1,
-            Ok(entries) => assert_eq!(entries, written, "round {round}"),
+    let crashed = disk.image();
+    store.close().await;
+    (if closed { disk } else { crashed }, written)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_bit_is_never_read_as_something_else() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    for closed in [true, false] {
+        let (disk, written) = filled_disk(folder.path(), closed).await;
+        let mut rng = StdRng::seed_from_u64(2);
+        let mut found = 0;
+        for round in 0..rounds(500, 5_000) {
+            let image = disk.image();
+            image.flip(rng.random());
+            let path = folder.path().join("flipped");
+            let _ = std::fs::remove_file(path.join(super::POISON_FILE));
+            let opened = catch_unwind(AssertUnwindSafe(|| {
+                LogStore::open(options(Disk::Backend(Box::new(image.clone())), &path, inline()))
+            }));
+            let Ok(Ok(mut store)) = opened else {
+                found += 1;
+                continue;
+            };
+            let vote = store.read_vote().await.expect("the vote was verified when the store opened");
+            assert_eq!(vote.map(|v| v.leader_id.term), Some(3), "round {round}");
+            match store.try_get_log_entries(..).await {
+                Err(_) => found += 1,
+                // A last batch that does not verify cannot be told from one that the power cut tore.
+                Ok(entries) if !closed && entries.len() + 1 == written.len() => {
+                    assert_eq!(entries, written[..entries.len()], "round {round}");
+                }
+                Ok(entries) => assert_eq!(entries, written, "round {round}"),
+            }
+            store.close().await;
         }
-        store.close().await;
+        assert!(found > 0, "some of the bits lie where records are");
     }
-    assert!(found > 0, "some of the bits lie where records are");
+}
+
+#[tokio::test]
+async fn a_store_without_its_journal_does_not_open() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let open =
+        || LogStore::open(options(Disk::File(folder.path().join("raft.redb")), folder.path(), Executor::Threads));
+    open().expect("a new store opens").close().await;
+    std::fs::remove_file(folder.path().join("raft.journal")).expect("it was there");
+    assert_eq!(open().map(drop).map_err(|e| e.kind()), Err(io::ErrorKind::InvalidData));
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
-//! The one writer: everything queued goes into one transaction and one fsync, then the answers go out in order.
+//! The one writer: everything queued goes into one batch of the journal and one fsync, then the answers go out in order.
 
 use super::Shared;
+use super::batch::{Batch, Step};
+use super::filing::{self, Bundle, Filer};
+use super::journal::Journal;
 use super::record::{self, ChainDigest};
-use super::table::{ChainEnd, Change};
+use super::table::ChainEnd;
 use crate::form::{LogIdForm, VoteForm, encode_entry};
 use crate::types::Entry;
 use openraft::entry::RaftEntry;
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,10 +19,10 @@ use tokio::time::Instant;
 
 /// Commands that may wait for the writer.
 pub const COMMANDS_MAX: usize = 4096;
-/// Commands of one transaction.
+/// Commands of one batch.
 const BATCH_COMMANDS_MAX: usize = 1024;
-/// Entries of one transaction. Units: bytes.
-const BATCH_BYTES_MAX: usize = 16 << 20;
+/// A batch takes no further command once its entries have this size. Units: bytes.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Told once the change is durable, or why it is not.
 pub type Callback = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -45,7 +49,12 @@ pub enum Command {
         base: Option<ChainDigest>,
         done: Callback,
     },
-    /// Closes the file.
+    /// Tells the chain digest after the record at `index`, `None` if it is not there.
+    Digest {
+        index: u64,
+        digest: oneshot::Sender<io::Result<Option<ChainDigest>>>,
+    },
+    /// Closes the store; all of it is filed then.
     Close(oneshot::Sender<()>),
 }
 
@@ -60,12 +69,24 @@ impl Command {
 
 /// The writer's side of the store.
 pub struct Writer {
-    pub shared: Arc<Shared>,
-    pub edge: ChainEnd,
-    pub tail: ChainEnd,
+    shared: Arc<Shared>,
+    journal: Journal,
+    filer: Filer,
+    edge: ChainEnd,
+    tail: ChainEnd,
+    /// The chain after each record that is not known to be filed, with its batch; consecutive, the last being `tail`.
+    unfiled: VecDeque<(u64, ChainEnd)>,
+    /// What the journal's running half holds.
+    bundle: Bundle,
 }
 
 impl Writer {
+    /// A writer of a store of which everything is filed.
+    pub fn new(shared: Arc<Shared>, journal: Journal, filer: Filer, (edge, tail): (ChainEnd, ChainEnd)) -> Writer {
+        let bundle = Bundle { batches: Vec::new(), upto: 0, append: 0 };
+        Writer { shared, journal, filer, edge, tail, unfiled: VecDeque::new(), bundle }
+    }
+
     /// Runs until the store is closed or fails; for a thread of its own.
     pub fn run_on_thread(mut self, mut commands: mpsc::Receiver<Command>) {
         while let Some(first) = commands.blocking_recv() {
@@ -98,78 +119,181 @@ impl Writer {
         let started = Instant::now();
         let committed = catch_unwind(AssertUnwindSafe(|| self.commit(&batch)));
         let committed = committed.unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")));
-        match committed {
+        let error = match committed {
             Ok(entries) => {
                 if let Some(count) = entries {
                     self.shared.observe_fsync(started.elapsed(), count);
                 }
-                self.acknowledge(batch)
-            }
-            Err(error) => {
-                self.shared.fail(&format!("cannot write the log: {error}"));
-                refuse(batch, &error);
-                self.shared.table.close();
-                false
-            }
-        }
-    }
-
-    /// One transaction for the whole batch; gives how many entries it made durable, `None` if nothing had to be written.
-    fn commit(&mut self, batch: &[Command]) -> io::Result<Option<usize>> {
-        if batch.iter().all(|c| matches!(c, Command::Close(_))) {
-            return Ok(None);
-        }
-        let (mut edge, mut tail) = (self.edge, self.tail);
-        // Rides along: it is not worth an fsync, losing it only costs a slower start.
-        let committed = self.shared.state().log.committed.as_ref().map(LogIdForm::from);
-        let mut count = 0;
-        self.shared.table.commit(|change| {
-            for command in batch {
-                match command {
-                    Command::Vote { vote, .. } => change.set("vote", vote)?,
-                    Command::Append { entries, .. } => {
-                        count += entries.len();
-                        tail = append(change, entries, tail)?;
-                    }
-                    Command::Truncate { first, .. } => tail = truncate(change, *first, edge, tail)?,
-                    Command::Purge { upto, base, .. } => (edge, tail) = purge(change, *upto, *base, tail)?,
-                    Command::Close(_) => {}
+                match self.acknowledge(batch) {
+                    Ok(goes_on) => return goes_on,
+                    Err(error) => error,
                 }
             }
-            if let Some(committed) = committed {
-                change.set("committed", &committed)?;
+            Err(error) => {
+                refuse(batch, &error);
+                error
             }
-            change.set("edge", &edge)?;
-            change.set("tail", &tail)
-        })?;
-        (self.edge, self.tail) = (edge, tail);
+        };
+        self.shared.fail(&format!("cannot write the log: {error}"));
+        self.shared.table.close();
+        false
+    }
+
+    /// One batch of the journal for all commands; gives how many entries it made durable, `None` if nothing had to be
+    /// written.
+    fn commit(&mut self, commands: &[Command]) -> io::Result<Option<usize>> {
+        let mut batch = Batch::new();
+        let (mut count, mut last_append) = (0, self.bundle.append);
+        for command in commands {
+            match command {
+                Command::Vote { vote, .. } => batch.push(&Step::Vote(*vote)),
+                Command::Append { entries, append, .. } => {
+                    entries.iter().for_each(|entry| self.put(&mut batch, entry));
+                    count += entries.len();
+                    last_append = *append;
+                }
+                Command::Truncate { first, .. } => self.truncate(&mut batch, *first)?,
+                Command::Purge { upto, base, .. } => self.purge(&mut batch, *upto, *base)?,
+                Command::Digest { .. } | Command::Close(_) => {}
+            }
+        }
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        // Rides along: it is not worth an fsync, losing it only costs a slower start.
+        let committed = self.shared.state().log.committed.as_ref().map(LogIdForm::from);
+        batch.push(&Step::Ends { edge: self.edge, tail: self.tail, committed });
+        self.keep(batch, last_append)?;
         Ok(Some(count))
     }
 
-    /// Answers in the order of the commands.
-    fn acknowledge(&mut self, batch: Vec<Command>) -> bool {
-        for command in batch {
+    /// Makes a batch durable, the last of whose appends is `append`.
+    fn keep(&mut self, mut batch: Batch, append: u64) -> io::Result<()> {
+        if !self.journal.has_room(&batch) {
+            self.turn_over()?;
+        }
+        let upto = self.journal.next();
+        if self.journal.has_room(&batch) {
+            self.journal.write(&mut batch)?;
+            self.bundle.batches.push(batch);
+            (self.bundle.upto, self.bundle.append) = (upto, append);
+            return Ok(());
+        }
+        // Larger than a half: straight into redb, behind everything before it.
+        let filed = self.filer.wait()?;
+        self.filed(filed);
+        self.journal.skip();
+        (self.bundle.upto, self.bundle.append) = (upto, append);
+        filing::file(&self.shared, Bundle { batches: vec![batch], upto, append })?;
+        self.filed(Some(upto));
+        Ok(())
+    }
+
+    /// Hands the running half over to be filed, and goes on in the other one.
+    fn turn_over(&mut self) -> io::Result<()> {
+        let filed = self.filer.wait()?;
+        self.filed(filed);
+        let (upto, append) = (self.bundle.upto, self.bundle.append);
+        let batches = std::mem::take(&mut self.bundle.batches);
+        if !batches.is_empty() {
+            let filed = self.filer.hand_over(&self.shared, Bundle { batches, upto, append })?;
+            self.filed(filed);
+        }
+        self.journal.turn_over();
+        Ok(())
+    }
+
+    /// Returns once everything is filed.
+    fn settle(&mut self) -> io::Result<()> {
+        self.turn_over()?;
+        let filed = self.filer.wait()?;
+        self.filed(filed);
+        Ok(())
+    }
+
+    fn filed(&mut self, upto: Option<u64>) {
+        while let Some((batch, _)) = self.unfiled.front()
+            && Some(*batch) <= upto
+        {
+            self.unfiled.pop_front();
+        }
+    }
+
+    fn put(&mut self, batch: &mut Batch, entry: &Entry) {
+        let bytes = encode_entry(entry, Vec::new());
+        let after = record::chain(&self.tail.digest, &bytes);
+        batch.put(entry.index(), &record::encode(&self.tail.digest, &after, &bytes));
+        self.tail = ChainEnd { log_id: Some((&entry.log_id()).into()), digest: after };
+        self.unfiled.push_back((self.journal.next(), self.tail));
+    }
+
+    fn truncate(&mut self, batch: &mut Batch, first: u64) -> io::Result<()> {
+        if self.tail.log_id.is_none_or(|last| last.index < first) {
+            return Ok(());
+        }
+        batch.push(&Step::Truncate { first });
+        let kept = self.first_unfiled().map_or(0, |at| first.saturating_sub(at));
+        self.unfiled.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        let edge = self.edge.log_id.map_or(0, |id| id.index + 1);
+        self.tail = match self.unfiled.back() {
+            Some((_, end)) => *end,
+            None if first <= edge => self.edge,
+            None => self.shared.table.end_at(first - 1)?,
+        };
+        Ok(())
+    }
+
+    fn purge(&mut self, batch: &mut Batch, upto: LogIdForm, base: Option<ChainDigest>) -> io::Result<()> {
+        let there = self.digest_after(upto.index)?;
+        batch.push(&Step::Purge { upto: upto.index });
+        self.edge = ChainEnd { log_id: Some(upto), digest: there.or(base).unwrap_or(self.tail.digest) };
+        if self.tail.log_id.is_none_or(|last| last.index <= upto.index) {
+            self.tail = self.edge;
+        }
+        while self.first_unfiled().is_some_and(|first| first <= upto.index) {
+            self.unfiled.pop_front();
+        }
+        Ok(())
+    }
+
+    fn first_unfiled(&self) -> Option<u64> {
+        self.unfiled.front().and_then(|(_, end)| end.log_id).map(|id| id.index)
+    }
+
+    /// The chain digest after a record, wherever it is.
+    fn digest_after(&self, index: u64) -> io::Result<Option<ChainDigest>> {
+        match self.first_unfiled().and_then(|first| index.checked_sub(first)) {
+            Some(at) => Ok(self.unfiled.get(at as usize).map(|(_, end)| end.digest)),
+            None => self.shared.table.digest_after(index),
+        }
+    }
+
+    /// Answers in the order of the commands; false if the store is closed.
+    fn acknowledge(&mut self, commands: Vec<Command>) -> io::Result<bool> {
+        for command in commands {
             match command {
-                Command::Append { append, done, .. } => {
-                    self.shared.flushed(append);
-                    done(Ok(()));
-                }
-                Command::Vote { done, .. } | Command::Truncate { done, .. } | Command::Purge { done, .. } => {
-                    done(Ok(()));
+                Command::Append { done, .. }
+                | Command::Vote { done, .. }
+                | Command::Truncate { done, .. }
+                | Command::Purge { done, .. } => done(Ok(())),
+                Command::Digest { index, digest } => {
+                    // Whoever asked may be gone.
+                    let _ = digest.send(Ok(self.digest_after(index)?));
                 }
                 Command::Close(closed) => {
+                    self.settle()?;
                     self.shared.table.close();
-                    // Whoever asked may be gone: the file is closed all the same.
+                    // Whoever asked may be gone: the store is closed all the same.
                     let _ = closed.send(());
-                    return false;
+                    return Ok(false);
                 }
             }
         }
-        true
+        Ok(true)
     }
 }
 
-/// Takes what is queued, up to a transaction's limits; nothing behind a `Close`.
+/// Takes what is queued, up to a batch's limits; nothing behind a `Close`.
 fn drain(first: Command, commands: &mut mpsc::Receiver<Command>) -> Vec<Command> {
     let mut bytes = first.bytes();
     let mut batch = vec![first];
@@ -191,36 +315,8 @@ fn refuse(batch: Vec<Command>, error: &io::Error) {
             | Command::Vote { done, .. }
             | Command::Truncate { done, .. }
             | Command::Purge { done, .. } => done(Err(io::Error::new(error.kind(), error.to_string()))),
-            Command::Close(_) => {}
+            // Dropped: whoever waits learns that the store has stopped.
+            Command::Digest { .. } | Command::Close(_) => {}
         }
     }
-}
-
-fn append(change: &mut Change<'_>, entries: &[Entry], mut tail: ChainEnd) -> io::Result<ChainEnd> {
-    for entry in entries {
-        let bytes = encode_entry(entry, Vec::new());
-        let after = record::chain(&tail.digest, &bytes);
-        change.insert(entry.index(), &record::encode(&tail.digest, &after, &bytes))?;
-        tail = ChainEnd { log_id: Some((&entry.log_id()).into()), digest: after };
-    }
-    Ok(tail)
-}
-
-fn truncate(change: &mut Change<'_>, first: u64, edge: ChainEnd, tail: ChainEnd) -> io::Result<ChainEnd> {
-    if tail.log_id.is_none_or(|last| last.index < first) {
-        return Ok(tail);
-    }
-    change.truncate(first, edge)
-}
-
-fn purge(
-    change: &mut Change<'_>,
-    upto: LogIdForm,
-    base: Option<ChainDigest>,
-    tail: ChainEnd,
-) -> io::Result<(ChainEnd, ChainEnd)> {
-    let there = change.purge(upto.index)?;
-    let edge = ChainEnd { log_id: Some(upto), digest: there.or(base).unwrap_or(tail.digest) };
-    let past = tail.log_id.is_none_or(|last| last.index <= upto.index);
-    Ok((edge, if past { edge } else { tail }))
 }

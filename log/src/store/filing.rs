@@ -1,0 +1,87 @@
+//! Filing: redb takes over what the journal made durable, many batches in one transaction.
+
+use super::Shared;
+use super::batch::Batch;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use tokio::time::Instant;
+
+/// Batches to be filed, in their order.
+pub struct Bundle {
+    pub batches: Vec<Batch>,
+    /// Number of the last batch.
+    pub upto: u64,
+    /// The last append in it.
+    pub append: u64,
+}
+
+/// Who files: a thread of its own, so that the journal's other half can be filled meanwhile; or the caller.
+pub enum Filer {
+    Thread { bundles: mpsc::Sender<Bundle>, filed: mpsc::Receiver<io::Result<u64>>, busy: bool },
+    Caller,
+}
+
+impl Filer {
+    /// Starts the thread; it ends with this value.
+    pub fn start(shared: Arc<Shared>) -> io::Result<Filer> {
+        let (bundles, queue) = mpsc::channel::<Bundle>();
+        let (results, filed) = mpsc::channel();
+        let run = move || {
+            for bundle in queue {
+                let upto = bundle.upto;
+                let done = file(&shared, bundle);
+                let stop = done.is_err();
+                if results.send(done.map(|()| upto)).is_err() || stop {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new().name("forge-log-filer".into()).spawn(run)?;
+        Ok(Filer::Thread { bundles, filed, busy: false })
+    }
+
+    /// Waits until what was handed over is filed; gives the last batch's number, if anything was.
+    pub fn wait(&mut self) -> io::Result<Option<u64>> {
+        match self {
+            Filer::Thread { filed, busy, .. } if *busy => {
+                *busy = false;
+                filed.recv().unwrap_or_else(|_| Err(io::Error::other("the log's filer has stopped"))).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Hands a bundle over; the one before it must have been waited for. Gives its last batch's number if it is filed
+    /// already.
+    pub fn hand_over(&mut self, shared: &Shared, bundle: Bundle) -> io::Result<Option<u64>> {
+        match self {
+            Filer::Thread { bundles, busy, .. } => {
+                *busy = true;
+                bundles.send(bundle).map_err(|_| io::Error::other("the log's filer has stopped"))?;
+                Ok(None)
+            }
+            Filer::Caller => {
+                let upto = bundle.upto;
+                file(shared, bundle)?;
+                Ok(Some(upto))
+            }
+        }
+    }
+}
+
+/// Files a bundle. A failure stops the store at once: its writer may be waiting for commands.
+pub fn file(shared: &Shared, bundle: Bundle) -> io::Result<()> {
+    let started = Instant::now();
+    let done = catch_unwind(AssertUnwindSafe(|| shared.table.file(&bundle.batches, bundle.upto)));
+    let done = done.unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")));
+    match &done {
+        Ok(()) => {
+            shared.observe_fsync(started.elapsed(), 0);
+            shared.filed(bundle.append);
+        }
+        Err(error) => shared.fail(&format!("cannot file the log's journal: {error}")),
+    }
+    done
+}
