@@ -116,18 +116,14 @@ enum EntryKind {
     Membership(MembershipForm),
 }
 
-/// Appends an entry's bytes to `out`.
-pub fn encode_entry(entry: &Entry, mut out: Vec<u8>) -> Vec<u8> {
+/// An entry's bytes in two pieces: what stands before its payload, and the frame of its turn as it lies in memory.
+pub fn entry_pieces(entry: &Entry) -> (Vec<u8>, &[u8]) {
     let (kind, rest): (EntryKind, &[u8]) = match &entry.payload {
         EntryPayload::Blank => (EntryKind::Blank, &[]),
         EntryPayload::Normal(Payload(frame)) => (EntryKind::Turn, frame),
         EntryPayload::Membership(members) => (EntryKind::Membership(members.into()), &[]),
     };
-    let head = EntryHead { id: (&entry.log_id()).into(), kind };
-    out.reserve(rest.len() + 24);
-    let mut out = postcard::to_extend(&head, out).expect("an entry's head can be written to memory");
-    out.extend_from_slice(rest);
-    out
+    (to_bytes(&EntryHead { id: (&entry.log_id()).into(), kind }), rest)
 }
 
 /// Reads an entry that fills `bytes`; a turn's frame shares their memory.

@@ -13,8 +13,8 @@ use forge_projections::{Command, CommandError, Committed, Delivery, Families, Fa
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A turn of this size is sealed although others are in flight.
-const SEAL_BYTES: usize = 64 * 1024;
+/// A turn of this size is sealed although others are in flight: with its headers it fits a page of 64 KiB.
+const SEAL_BYTES: usize = 60 * 1024;
 /// Turns in flight at once.
 const IN_FLIGHT_MAX: usize = 4;
 /// What a delivery takes of a turn besides its bytes, with its verdict and its pay.

@@ -60,12 +60,22 @@ impl core::error::Error for DecodeError {}
 /// If `payload` passes 4 GiB.
 pub fn frame(version: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + payload.len());
-    bytes.push(version);
-    bytes.extend_from_slice(&u32::try_from(payload.len()).expect("a frame is below 4 GiB").to_le_bytes());
-    let crc = checksum(&bytes, payload);
-    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
     bytes.extend_from_slice(payload);
+    frame_in_place(version, &mut bytes);
     bytes
+}
+
+/// Makes a frame of `bytes`, whose first [`FRAME_HEADER_BYTES`] are room for the header and the rest is the payload.
+///
+/// # Panics
+/// If there is no such room, or the payload passes 4 GiB.
+pub fn frame_in_place(version: u8, bytes: &mut [u8]) {
+    let (head, payload) = bytes.split_at_mut(FRAME_HEADER_BYTES);
+    head[0] = version;
+    head[1..5].copy_from_slice(&u32::try_from(payload.len()).expect("a frame is below 4 GiB").to_le_bytes());
+    let crc = checksum(&head[..5], payload);
+    head[5..].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn checksum(head: &[u8], payload: &[u8]) -> u32 {

@@ -4,7 +4,7 @@
 //! request carries a number that its answer echoes, so that a lost or doubled frame is noticed.
 
 use super::transport::{FRAME_BYTES_MAX, FrameReceiver, FrameSender};
-use crate::form::{LogIdForm, VoteForm, decode_entry, encode_entry, from_bytes, to_bytes};
+use crate::form::{LogIdForm, VoteForm, decode_entry, entry_pieces, from_bytes, to_bytes};
 use crate::types::{LogId, Types, Vote};
 use bytes::{Buf, Bytes};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
@@ -132,13 +132,10 @@ pub enum AppendTold {
 
 /// The bytes of an append.
 pub fn encode_append(number: u64, request: &AppendEntriesRequest<Types>) -> Vec<u8> {
-    let mut entries = Vec::new();
-    let mut lengths = Vec::with_capacity(request.entries.len());
-    for entry in &request.entries {
-        let before = entries.len();
-        entries = encode_entry(entry, entries);
-        lengths.push(u32::try_from(entries.len() - before).expect("an entry is far below 4 GiB"));
-    }
+    let pieces: Vec<(Vec<u8>, &[u8])> = request.entries.iter().map(entry_pieces).collect();
+    let length = |(head, rest): &(Vec<u8>, &[u8])| head.len() + rest.len();
+    let bytes: usize = pieces.iter().map(length).sum();
+    let lengths = pieces.iter().map(|p| u32::try_from(length(p)).expect("an entry is far below 4 GiB")).collect();
     let head = AppendHead {
         number,
         vote: (&request.vote).into(),
@@ -147,7 +144,11 @@ pub fn encode_append(number: u64, request: &AppendEntriesRequest<Types>) -> Vec<
         lengths,
     };
     let mut message = to_bytes(&head);
-    message.extend_from_slice(&entries);
+    message.reserve_exact(bytes);
+    for (head, rest) in pieces {
+        message.extend_from_slice(&head);
+        message.extend_from_slice(rest);
+    }
     message
 }
 

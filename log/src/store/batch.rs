@@ -1,6 +1,7 @@
 //! A batch of changes to the store, as the journal holds it and as redb takes it over.
 
 use super::journal::HEADER_BYTES;
+use super::record::{self, ChainDigest};
 use super::table::ChainEnd;
 use crate::form::{LogIdForm, VoteForm};
 use serde::{Deserialize, Serialize};
@@ -54,11 +55,12 @@ impl Batch {
         self.0 = bytes.expect("a step holds nothing that postcard cannot write");
     }
 
-    /// Adds a record.
-    pub fn put(&mut self, index: u64, record: &[u8]) {
-        let bytes = u32::try_from(record.len()).expect("a record is below 4 GiB");
+    /// Adds the record of the entry at `index`, which comes in two pieces; gives the chain after it.
+    pub fn put(&mut self, index: u64, before: &ChainDigest, entry: (&[u8], &[u8])) -> ChainDigest {
+        let bytes = u32::try_from(record::length(entry.0.len() + entry.1.len())).expect("a record is below 4 GiB");
         self.push(&Step::Put { index, bytes });
-        self.0.extend_from_slice(record);
+        self.0.reserve(bytes as usize);
+        record::append(&mut self.0, before, entry)
     }
 
     /// Header and steps.
@@ -104,11 +106,13 @@ mod tests {
     fn steps_read_back_in_order_and_a_cut_batch_is_an_error() {
         let mut batch = Batch::new();
         assert!(batch.is_empty());
-        batch.put(3, b"record");
+        batch.put(3, &[7; 32], (b"en", b"try"));
         batch.push(&Step::Purge { upto: 1 });
         let steps: Vec<_> = batch.steps().collect::<io::Result<_>>().expect("readable");
-        let put = Step::Put { index: 3, bytes: 6 };
-        assert_eq!(steps, [(put, b"record".as_slice()), (Step::Purge { upto: 1 }, b"".as_slice())]);
+        let mut record = Vec::new();
+        record::append(&mut record, &[7; 32], (b"entry", b""));
+        let put = Step::Put { index: 3, bytes: record.len() as u32 };
+        assert_eq!(steps, [(put, record.as_slice()), (Step::Purge { upto: 1 }, b"".as_slice())]);
         let cut = Batch::read(batch.written()[..HEADER_BYTES + 5].to_vec());
         assert!(cut.steps().any(|step| step.is_err()));
     }

@@ -10,7 +10,7 @@
 //! redb survives power cuts but serves flipped bits without noticing: the frame's checksum finds
 //! those, the chain finds a whole record that is not the one that was written.
 
-use forge_event::codec::{FRAME_HEADER_BYTES, frame, unframe};
+use forge_event::codec::{FRAME_HEADER_BYTES, frame_in_place, unframe};
 use std::io;
 
 /// A point of the chain over records.
@@ -28,13 +28,24 @@ pub fn chain(before: &ChainDigest, entry: &[u8]) -> ChainDigest {
     *hasher.finalize().as_bytes()
 }
 
-/// A record's bytes.
-pub fn encode(before: &ChainDigest, after: &ChainDigest, entry: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(DIGESTS_BYTES + entry.len() + FRAME_HEADER_BYTES);
-    payload.extend_from_slice(before);
-    payload.extend_from_slice(after);
-    payload.extend_from_slice(entry);
-    frame(VERSION, &payload)
+/// Bytes of a record around an entry of so many bytes.
+pub fn length(entry_bytes: usize) -> usize {
+    FRAME_HEADER_BYTES + DIGESTS_BYTES + entry_bytes
+}
+
+/// Appends a record to `out`; gives the chain after it. The entry comes in two pieces, as it lies in memory.
+pub fn append(out: &mut Vec<u8>, before: &ChainDigest, (head, rest): (&[u8], &[u8])) -> ChainDigest {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
+    out.extend_from_slice(before);
+    out.extend_from_slice(&[0; DIGESTS_BYTES / 2]);
+    out.extend_from_slice(head);
+    out.extend_from_slice(rest);
+    let entry = start + length(0);
+    let after = chain(before, &out[entry..]);
+    out[entry - DIGESTS_BYTES / 2..entry].copy_from_slice(&after);
+    frame_in_place(VERSION, &mut out[start..]);
+    after
 }
 
 /// A record whose checksum and digest fit its bytes.
@@ -85,8 +96,9 @@ mod tests {
     #[test]
     fn a_record_reads_back_and_no_flipped_bit_passes() {
         let before = [7; 32];
-        let after = chain(&before, b"entry");
-        let bytes = encode(&before, &after, b"entry");
+        let mut bytes = Vec::new();
+        let after = append(&mut bytes, &before, (b"ent", b"ry"));
+        assert_eq!((after, bytes.len()), (chain(&before, b"entry"), length(5)));
         let record = decode(1, &bytes).expect("as written");
         assert_eq!((record.before, record.after, record.entry), (before, after, b"entry".as_slice()));
         for bit in 0..bytes.len() * 8 {

@@ -4,9 +4,9 @@ use super::Shared;
 use super::batch::{Batch, Step};
 use super::filing::{self, Bundle, Filer};
 use super::journal::Journal;
-use super::record::{self, ChainDigest};
+use super::record::ChainDigest;
 use super::table::ChainEnd;
-use crate::form::{LogIdForm, VoteForm, encode_entry};
+use crate::form::{LogIdForm, VoteForm, entry_pieces};
 use crate::types::Entry;
 use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
@@ -220,9 +220,8 @@ impl Writer {
     }
 
     fn put(&mut self, batch: &mut Batch, entry: &Entry) {
-        let bytes = encode_entry(entry, Vec::new());
-        let after = record::chain(&self.tail.digest, &bytes);
-        batch.put(entry.index(), &record::encode(&self.tail.digest, &after, &bytes));
+        let (head, rest) = entry_pieces(entry);
+        let after = batch.put(entry.index(), &self.tail.digest, (&head, rest));
         self.tail = ChainEnd { log_id: Some((&entry.log_id()).into()), digest: after };
         self.unfiled.push_back((self.journal.next(), self.tail));
     }
