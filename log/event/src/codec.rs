@@ -165,8 +165,36 @@ pub fn encoded_len<T: serde::Serialize>(value: &T) -> usize {
 
 /// Appends the bytes that `value` takes in a turn.
 pub fn append<T: serde::Serialize>(value: &T, bytes: &mut Vec<u8>) {
-    let appended = postcard::to_extend(value, core::mem::take(bytes));
-    *bytes = appended.expect("an event has no value that postcard cannot write");
+    let appended = postcard::serialize_with_flavor(value, Appending(bytes));
+    appended.expect("an event has no value that postcard cannot write");
+}
+
+/// Takes what postcard writes at the end of a vector.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appending<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        // Mostly integers of a few bytes: to call for a copy costs more than to push them.
+        if bytes.len() > VARINT_BYTES_MAX {
+            self.0.extend_from_slice(bytes);
+        } else {
+            bytes.iter().for_each(|byte| self.0.push(*byte));
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Feeds what postcard writes to a hasher, in pieces worth hashing: postcard writes byte by byte.
@@ -179,6 +207,8 @@ pub struct Buffered<'h, H, F: Fn(&mut H, &[u8])> {
 }
 
 const BUFFER_BYTES: usize = 256;
+/// Of a 64-bit integer.
+const VARINT_BYTES_MAX: usize = 10;
 
 impl<'h, H, F: Fn(&mut H, &[u8])> Buffered<'h, H, F> {
     pub fn new(hasher: &'h mut H, update: F) -> Self {
