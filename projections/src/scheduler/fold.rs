@@ -96,9 +96,7 @@ impl World {
             return;
         }
         for shape in 0..self.scheduler.shapes.len() as u32 {
-            if self.scheduler.order.remove(&(shape, from, project)).is_some() {
-                self.scheduler.order.insert((shape, to, project), ());
-            }
+            self.scheduler.order.rekey(&(shape, from, project), (shape, to, project));
         }
         self.scheduler.shares.insert(project, super::Share { virtual_time: to });
     }
