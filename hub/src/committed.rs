@@ -81,7 +81,7 @@ impl Machine for CommittedWorld {
         let last = {
             let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
             for turn in turns {
-                world.fold_at(&turn.turn, &turn.frame, turn.head, &Registry, &mut ());
+                world.fold_at(&turn.turn, &turn.frame, Some(&turn.places), turn.head, &Registry, &mut ());
             }
             EventIndex(world.head.events)
         };

@@ -10,7 +10,7 @@ use crate::store::LogStore;
 use crate::types::{Answer, LogId, Payload, SnapshotMeta, StoredMembership, Types, term_of};
 use bytes::Bytes;
 use forge_event::Head;
-use forge_event::codec::decode_turn;
+use forge_event::codec::decode_placed;
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
@@ -99,7 +99,7 @@ impl Applier {
 
     /// Decides what an entry's frame is: accepted turns move the head, all others leave it.
     fn decide(&mut self, id: &LogId, frame: &Bytes, slice: &mut Slice) -> io::Result<Answer> {
-        let (turn, length) = decode_turn(frame)
+        let (turn, places, length) = decode_placed(frame)
             .map_err(|error| self.halt(format!("entry {} holds no turn this program reads: {error}", id.index())))?;
         if length != frame.len() {
             return Err(self.halt(format!("entry {} holds bytes behind its turn", id.index())));
@@ -112,6 +112,7 @@ impl Applier {
         slice.turns.push(Arc::new(CommittedTurn {
             turn,
             frame: frame.clone(),
+            places,
             head: self.head,
             raft_index: id.index(),
             term: term_of(id),

@@ -1,6 +1,7 @@
 //! What the log folds into.
 
 use bytes::Bytes;
+use forge_event::codec::Places;
 use forge_event::{Head, Term, Turn};
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ pub struct CommittedTurn {
     pub turn: Turn,
     /// Its bytes as they were appended.
     pub frame: Bytes,
+    /// Where its events stand in the frame.
+    pub places: Places,
     /// The head after it.
     pub head: Head,
     /// Its entry in the Raft log.

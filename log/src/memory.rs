@@ -8,7 +8,7 @@ use crate::machine::{CommittedTurn, Machine};
 use crate::role::{PeerStatus, Role, RoleState, Status};
 use bytes::Bytes;
 use forge_event::archive::{Header, MAGIC, Trailer, encode_header, encode_trailer};
-use forge_event::codec::decode_turn;
+use forge_event::codec::decode_placed;
 use forge_event::{Digest, EventIndex, Head, NodeId, Term};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -93,7 +93,7 @@ impl MemoryLog {
     }
 
     fn commit(&self, state: &mut State, term: Term, frame: Vec<u8>) -> Appended {
-        let (turn, length) = decode_turn(&frame).expect("an appended frame is one whole turn's");
+        let (turn, places, length) = decode_placed(&frame).expect("an appended frame is one whole turn's");
         assert_eq!(length, frame.len(), "an appended frame is one whole turn's");
         state.index += 1;
         let head = self.machine.head();
@@ -102,7 +102,7 @@ impl MemoryLog {
             return Appended::Refused(Refusal::Ignored { head });
         }
         let head = head.after(&frame, turn.len());
-        let turn = Arc::new(CommittedTurn { turn, frame: frame.into(), head, raft_index: state.index, term });
+        let turn = Arc::new(CommittedTurn { turn, frame: frame.into(), places, head, raft_index: state.index, term });
         self.machine.fold(std::slice::from_ref(&turn));
         if self.seals(&turn) {
             self.segments.send_modify(|count| *count += 1);

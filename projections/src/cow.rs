@@ -258,6 +258,18 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
         Some(value)
     }
 
+    /// Moves what stands at `from`, if anything does, to `to`, which is free: as taking it out and putting it in again,
+    /// to the same chunks.
+    pub fn rekey(&mut self, from: &K, to: K) {
+        if self.len == 1 && self.chunks[0].items.keys[0] == *from {
+            // The chunk would be freed and made again.
+            self.firsts[0] = to.clone();
+            self.chunks[0].write().keys[0] = to;
+        } else if let Some(value) = self.remove(from) {
+            self.insert(to, value);
+        }
+    }
+
     fn merge(&mut self, at: usize) {
         let Some(next) = self.chunks.get(at + 1) else { return };
         if self.chunks[at].items.keys.len() + next.items.keys.len() > CHUNK_ITEMS_MERGE {
@@ -353,6 +365,31 @@ mod tests {
                 assert!(map.range_from(&key).eq(model.range(key..)));
                 assert_eq!(map.first(), model.first_key_value());
                 assert_eq!(map.last(), model.last_key_value());
+            }
+        }
+    }
+
+    #[test]
+    fn what_gets_another_key_lies_in_the_chunks_it_would_be_put_in() {
+        let mut keys: Vec<u64> = Vec::new();
+        let (mut map, mut other) = (CowMap::default(), CowMap::default());
+        for n in 0..200 {
+            map.insert(n, n);
+            other.insert(n, n);
+            keys.push(n);
+            for (step, pick) in numbers(n).take(3).enumerate() {
+                let at = (pick % keys.len() as u64) as usize;
+                let (from, to) = (keys[at], 1000 * (1 + pick % 999) + 3 * n + step as u64);
+                if map.contains(&to) {
+                    continue;
+                }
+                map.rekey(&from, to);
+                map.rekey(&u64::MAX, 0);
+                let value = other.remove(&from).expect("it is there");
+                other.insert(to, value);
+                keys[at] = to;
+                assert_eq!(map.root(), other.root());
+                assert!(map.iter().eq(other.iter()) && map.get(&from).is_none());
             }
         }
     }

@@ -201,11 +201,16 @@ impl World {
     /// # Panics
     /// If there is no such job: admission and policy name only jobs that exist.
     pub(crate) fn touch(&mut self, job: JobId, index: EventIndex) -> ProjectId {
+        self.touched(job, index).submitted.project
+    }
+
+    /// The same; gives the job.
+    pub(crate) fn touched(&mut self, job: JobId, index: EventIndex) -> &mut crate::jobs::Job {
         let at = self.at;
         let job = self.job_mut(job);
         job.updated = index;
         job.updated_at = at;
-        job.submitted.project
+        job
     }
 
     pub(crate) fn job_mut(&mut self, job: JobId) -> &mut crate::jobs::Job {

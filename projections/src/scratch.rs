@@ -103,9 +103,18 @@ impl Scratch {
 
     /// Takes in the event that is folded next.
     pub fn write(&mut self, event: &Event) {
+        self.take(|bytes| codec::append(event, bytes));
+    }
+
+    /// The same, when its canonical bytes were read.
+    pub fn copy(&mut self, event: &[u8]) {
+        self.take(|bytes| bytes.extend_from_slice(event));
+    }
+
+    fn take(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         self.bytes.extend_from_slice(&[0; DIGEST_BYTES]);
         let start = self.bytes.len();
-        codec::append(event, &mut self.bytes);
+        put(&mut self.bytes);
         self.written.push(start..self.bytes.len());
     }
 

@@ -10,6 +10,7 @@ use crate::projects::Projects;
 use crate::scheduler::Scheduler;
 use crate::scratch::Scratch;
 use alloc::vec::Vec;
+use forge_event::codec::Places;
 use forge_event::limits::SEGMENT_LEAVES;
 use forge_event::merkle::{self, Frontier, Leaf};
 use forge_event::*;
@@ -136,9 +137,19 @@ impl World {
     /// # Panics
     /// If the event could neither be admitted nor derived here: the log is not one of ours, or we have a bug.
     pub fn apply(&mut self, by: Option<&By>, event: &Event, families: &dyn Families) -> Meta {
+        self.turn.write(event);
+        self.apply_taken(by, event, families)
+    }
+
+    /// The same, when the event was read: `bytes` are its canonical ones.
+    pub(crate) fn apply_read(&mut self, by: Option<&By>, event: &Event, bytes: &[u8], families: &dyn Families) -> Meta {
+        self.turn.copy(bytes);
+        self.apply_taken(by, event, families)
+    }
+
+    fn apply_taken(&mut self, by: Option<&By>, event: &Event, families: &dyn Families) -> Meta {
         self.turn.index = EventIndex(self.turn.index.0 + 1);
         let index = self.turn.index;
-        self.turn.write(event);
         let mut meta = self.apply_event(index, by, event, families);
         if let Some(by) = by {
             self.remember(by, index);
@@ -157,10 +168,11 @@ impl World {
     /// # Panics
     /// If it does not follow this state's head; see also [`World::apply`].
     pub fn fold(&mut self, turn: &Turn, frame: &[u8], families: &dyn Families, observer: &mut impl Observer) {
-        self.fold_at(turn, frame, self.head.after(frame, turn.len()), families, observer);
+        self.fold_at(turn, frame, None, self.head.after(frame, turn.len()), families, observer);
     }
 
-    /// The same, when whoever read the frame chained it already: `head` is the one behind it.
+    /// The same, when whoever read the frame chained it already: `head` is the one behind it. If it is told where the
+    /// events stand in the frame, they are not written again.
     ///
     /// # Panics
     /// As [`World::fold`].
@@ -168,6 +180,7 @@ impl World {
         &mut self,
         turn: &Turn,
         frame: &[u8],
+        places: Option<&Places>,
         head: Head,
         families: &dyn Families,
         observer: &mut impl Observer,
@@ -175,13 +188,14 @@ impl World {
         assert!(turn.expected == self.head, "a turn is folded only onto the head it expects");
         self.open(turn.at, turn.salt);
         observer.turn(turn);
-        for fact in &turn.facts {
-            let meta = self.apply(fact.by.as_ref(), &fact.event, families);
-            observer.event(self.turn.index, fact.by.as_ref(), &fact.event, &meta, self);
-        }
-        for event in &turn.decisions {
-            let meta = self.apply(None, event, families);
-            observer.event(self.turn.index, None, event, &meta, self);
+        let mut read = places.map(|places| places.events(frame));
+        let facts = turn.facts.iter().map(|fact| (fact.by.as_ref(), &fact.event));
+        for (by, event) in facts.chain(turn.decisions.iter().map(|event| (None, event))) {
+            let meta = match read.as_mut().and_then(Iterator::next) {
+                Some(bytes) => self.apply_read(by, event, bytes, families),
+                None => self.apply(by, event, families),
+            };
+            observer.event(self.turn.index, by, event, &meta, self);
         }
         self.close_at(frame, head);
         // Whether the decider's budget left work over is not in the log.

@@ -77,7 +77,7 @@ impl Refold {
             Ok(read) => read,
             Err(error) => return Some(Err(error)),
         };
-        self.world.fold_at(&read.turn, &read.frame, read.head, self.rest.hub().families(), &mut self.exporter);
+        self.world.fold_at(&read.turn, &read.frame, None, read.head, self.rest.hub().families(), &mut self.exporter);
         // Other requests share this thread.
         tokio::task::yield_now().await;
         Some(Ok(read.turn))

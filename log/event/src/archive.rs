@@ -9,9 +9,10 @@
 //! A file without its trailer is a cut file and is refused.
 
 use crate::chain::Head;
-use crate::codec::{self, DecodeError, FRAME_HEADER_BYTES};
+use crate::codec::{self, DecodeError, FRAME_HEADER_BYTES, Places};
 use crate::limits::TURN_BYTES_MAX;
 use crate::turn::Turn;
+use crate::upcast;
 use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,8 @@ impl core::error::Error for ArchiveError {}
 pub struct Step<'a> {
     pub turn: Turn,
     pub frame: &'a [u8],
+    /// Where its events stand in the frame.
+    pub places: Places,
     /// The head after it.
     pub head: Head,
     /// Where its frame starts in the file. Units: bytes.
@@ -148,13 +151,13 @@ impl<'a> Reader<'a> {
         if version == TRAILER_VERSION {
             return self.trailer(payload, rest).map(|()| None);
         }
-        let turn = codec::decode_payload(version, payload).map_err(ArchiveError::Frame)?;
+        let (turn, places) = upcast::turn(version, payload).map_err(ArchiveError::Frame)?;
         if turn.expected != self.head {
             return Err(ArchiveError::Chain);
         }
         let length = bytes.len() - rest.len();
         let frame = &bytes[..length];
-        let step = Step { head: self.head.after(frame, turn.len()), turn, frame, offset: self.offset };
+        let step = Step { head: self.head.after(frame, turn.len()), turn, frame, places, offset: self.offset };
         self.head = step.head;
         self.offset += length;
         Ok(Some(step))

@@ -13,6 +13,7 @@ use crate::turn::Turn;
 use crate::upcast;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 /// Version of the turn's encoding.
 pub const TURN_VERSION: u8 = 1;
@@ -132,25 +133,34 @@ pub fn assemble_turn<'a>(turn: &Turn, mut events: impl Iterator<Item = &'a [u8]>
     frame(TURN_VERSION, &payload)
 }
 
+/// Where each event of a turn stands in its frame, facts first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Places(pub(crate) Vec<Range<usize>>);
+
+impl Places {
+    /// Each event's canonical bytes, out of the frame that was read.
+    pub fn events<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let payload = &frame[FRAME_HEADER_BYTES..];
+        self.0.iter().map(|place| &payload[place.clone()])
+    }
+}
+
 /// Reads the first turn of `bytes`: the turn, and how many bytes its frame took.
 ///
 /// # Errors
 /// [`DecodeError`]; arbitrary bytes never panic and never allocate past their own length.
 pub fn decode_turn(bytes: &[u8]) -> Result<(Turn, usize), DecodeError> {
-    let (version, payload, rest) = unframe(bytes, TURN_BYTES_MAX)?;
-    Ok((decode_payload(version, payload)?, bytes.len() - rest.len()))
+    decode_placed(bytes).map(|(turn, _, length)| (turn, length))
 }
 
-/// Reads a turn out of its frame.
-pub(crate) fn decode_payload(version: u8, payload: &[u8]) -> Result<Turn, DecodeError> {
-    let turn = upcast::turn(version, payload)?;
-    if !lists_fit(&turn) {
-        return Err(DecodeError::WrongList);
-    }
-    if !turn.events().all(|(_, event)| event.is_canonical()) {
-        return Err(DecodeError::NotCanonical);
-    }
-    Ok(turn)
+/// The same, and where its events stand.
+///
+/// # Errors
+/// As [`decode_turn`].
+pub fn decode_placed(bytes: &[u8]) -> Result<(Turn, Places, usize), DecodeError> {
+    let (version, payload, rest) = unframe(bytes, TURN_BYTES_MAX)?;
+    let (turn, places) = upcast::turn(version, payload)?;
+    Ok((turn, places, bytes.len() - rest.len()))
 }
 
 fn lists_fit(turn: &Turn) -> bool {
@@ -165,8 +175,36 @@ pub fn encoded_len<T: serde::Serialize>(value: &T) -> usize {
 
 /// Appends the bytes that `value` takes in a turn.
 pub fn append<T: serde::Serialize>(value: &T, bytes: &mut Vec<u8>) {
-    let appended = postcard::to_extend(value, core::mem::take(bytes));
-    *bytes = appended.expect("an event has no value that postcard cannot write");
+    let appended = postcard::serialize_with_flavor(value, Appending(bytes));
+    appended.expect("an event has no value that postcard cannot write");
+}
+
+/// Takes what postcard writes at the end of a vector.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appending<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        // Mostly integers of a few bytes: to call for a copy costs more than to push them.
+        if bytes.len() > VARINT_BYTES_MAX {
+            self.0.extend_from_slice(bytes);
+        } else {
+            bytes.iter().for_each(|byte| self.0.push(*byte));
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Feeds what postcard writes to a hasher, in pieces worth hashing: postcard writes byte by byte.
@@ -179,6 +217,8 @@ pub struct Buffered<'h, H, F: Fn(&mut H, &[u8])> {
 }
 
 const BUFFER_BYTES: usize = 256;
+/// Of a 64-bit integer.
+const VARINT_BYTES_MAX: usize = 10;
 
 impl<'h, H, F: Fn(&mut H, &[u8])> Buffered<'h, H, F> {
     pub fn new(hasher: &'h mut H, update: F) -> Self {

@@ -3,11 +3,15 @@
 use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
+use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A BLAKE3 digest, written `blake3:<64 lower-case hex>`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Default)]
 pub struct Digest(pub [u8; 32]);
+
+/// By this name a turn's reader knows that 32 raw bytes follow, which it gives at once instead of one by one.
+pub(crate) const NAME: &str = "Digest";
 
 impl Digest {
     /// The digest of `bytes`.
@@ -48,6 +52,38 @@ pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
     Some(bytes)
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Raw;
+        impl<'de> Visitor<'de> for Raw {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("32 bytes")
+            }
+
+            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Digest, E> {
+                bytes.try_into().map(Digest).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Digest, D::Error> {
+                Deserialize::deserialize(deserializer).map(Digest)
+            }
+        }
+        deserializer.deserialize_newtype_struct(NAME, Raw)
+    }
+}
+
+/// Reads 32 bytes that are no digest the way digests are read.
+pub(crate) fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+    Digest::deserialize(deserializer).map(|digest| digest.0)
+}
+
+/// The same, for the halves of 64 bytes.
+pub(crate) fn raw_halves<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[[u8; 32]; 2], D::Error> {
+    <[Digest; 2]>::deserialize(deserializer).map(|halves| halves.map(|half| half.0))
 }
 
 impl fmt::Display for Digest {

@@ -101,9 +101,9 @@ events! {
     CreditReleased Decision "credit.released",
     StateRooted Decision "state.rooted",
     BlobRecorded Fact "blob.recorded",
-    CheckpointReceived Fact "checkpoint.received",
+    CheckpointReceived Fact "checkpoint.received" boxed,
     ShardResumed Decision "shard.resumed",
-    QuotaChanged Fact "quota.changed",
+    QuotaChanged Fact "quota.changed" boxed,
 }
 
 /// Names that later work gives a meaning; no event may take one for something else.

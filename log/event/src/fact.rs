@@ -420,8 +420,10 @@ pub struct ResultReceived {
 pub struct ResultsSealed {
     pub agent: AgentId,
     pub upto: u64,
+    #[serde(deserialize_with = "crate::digest::raw")]
     pub head: [u8; 32],
     /// Ed25519 over [`crate::seal::message`]: 64 bytes, as two halves.
+    #[serde(deserialize_with = "crate::digest::raw_halves")]
     pub signature: [[u8; 32]; 2],
 }
 
@@ -483,5 +485,6 @@ pub struct CheckpointReceived {
     pub inline: Vec<u8>,
     pub checks: Checks,
     /// Ed25519 over [`crate::seal::checkpoint_message`]: 64 bytes, as two halves.
+    #[serde(deserialize_with = "crate::digest::raw_halves")]
     pub signature: [[u8; 32]; 2],
 }

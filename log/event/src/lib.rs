@@ -16,6 +16,7 @@ pub mod fact;
 pub mod id;
 pub mod limits;
 pub mod merkle;
+mod read;
 pub mod runs;
 pub mod seal;
 pub mod time;

@@ -5,6 +5,7 @@ use crate::id::{KeyId, ProjectId};
 use crate::time::Timestamp;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
+use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 hash of the tree.
@@ -28,34 +29,89 @@ pub struct Leaf<'a> {
     pub body: &'a [u8],
 }
 
-/// 0x00, version, project, sequence, leaf before, time, key, salt: the longest they can be.
-const HEAD_BYTES_MAX: usize = 1 + 1 + 11 + 10 + 32 + 10 + 11 + 32;
+/// Blocks of SHA-256 in which a leaf of usual size and its padding have room.
+const ROOM_BYTES: usize = 4 * BLOCK_BYTES;
+const BLOCK_BYTES: usize = 64;
+/// 0x80 and the length.
+const PADDING_BYTES: usize = 9;
 
 impl Leaf<'_> {
     /// RFC 6962 §2.1: SHA-256(0x00 ‖ preimage). The preimage is the fields' postcard bytes, `body` as it stands.
     pub fn hash(&self) -> Node {
-        let mut head = [0; HEAD_BYTES_MAX];
-        let mut length = 1;
-        length += written(&(self.version, self.project, self.project_seq), &mut head[length..]);
-        length += copied(&self.project_prev, &mut head[length..]);
-        length += written(&(self.time, self.key), &mut head[length..]);
-        length += copied(&self.salt, &mut head[length..]);
+        let mut head = Piece { room: [0; ROOM_BYTES], filled: 1 };
+        head.put_byte(self.version);
+        head.put_option(self.project.map(|p| p.0));
+        head.put_number(self.project_seq);
+        head.put(&self.project_prev);
+        head.put_number(self.time.0);
+        head.put_option(self.key.map(|k| k.0));
+        head.put(&self.salt);
+        if head.filled + self.body.len() + PADDING_BYTES <= ROOM_BYTES {
+            head.put(self.body);
+            return head.hash();
+        }
         let mut hasher = Sha256::new();
-        hasher.update(&head[..length]);
+        hasher.update(&head.room[..head.filled]);
         hasher.update(self.body);
         hasher.finalize().into()
     }
 }
 
-/// Writes a value at the front of `room`; gives its bytes.
-fn written<T: Serialize>(value: &T, room: &mut [u8]) -> usize {
-    postcard::to_slice(value, room).expect("the longest form has room").len()
+/// What is hashed in one piece: a hasher that is fed field by field costs as much again as the two or three blocks.
+struct Piece<const N: usize> {
+    room: [u8; N],
+    filled: usize,
 }
 
-fn copied(bytes: &Node, room: &mut [u8]) -> usize {
-    room[..bytes.len()].copy_from_slice(bytes);
-    bytes.len()
+impl<const N: usize> Piece<N> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.room[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+    }
+
+    #[inline]
+    fn put_byte(&mut self, byte: u8) {
+        self.room[self.filled] = byte;
+        self.filled += 1;
+    }
+
+    /// As postcard writes integers.
+    #[inline]
+    fn put_number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.put_byte(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.put_byte(number as u8);
+    }
+
+    fn put_option(&mut self, number: Option<u64>) {
+        self.put_byte(u8::from(number.is_some()));
+        if let Some(number) = number {
+            self.put_number(number);
+        }
+    }
+
+    /// SHA-256 of what was put. Source: FIPS 180-4 §5.1.1, §6.2.
+    fn hash(&mut self) -> Node {
+        let bits = self.filled as u64 * 8;
+        self.put_byte(0x80);
+        // Behind what was put the room is zero.
+        self.filled = (self.filled + 8).next_multiple_of(BLOCK_BYTES) - 8;
+        self.put(&bits.to_be_bytes());
+        let mut state = START;
+        compress256(&mut state, self.room[..self.filled].as_chunks().0);
+        let mut node = Node::default();
+        for (bytes, word) in node.as_chunks_mut().0.iter_mut().zip(state) {
+            *bytes = word.to_be_bytes();
+        }
+        node
+    }
 }
+
+/// SHA-256 before the first block. Source: FIPS 180-4 §5.3.3.
+const START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// The salt of a turn's event with this ordinal, from 0.
 pub fn salt(turn_salt: &[u8; 32], ordinal: u64) -> [u8; 32] {
@@ -96,10 +152,11 @@ impl Frontier {
 
 /// RFC 6962 §2.1: SHA-256(0x01 ‖ left ‖ right).
 pub fn parent(left: &Node, right: &Node) -> Node {
-    let mut hasher = Sha256::new_with_prefix([1]);
-    hasher.update(left);
-    hasher.update(right);
-    hasher.finalize().into()
+    let mut both = Piece { room: [0; 2 * BLOCK_BYTES], filled: 0 };
+    both.put_byte(1);
+    both.put(left);
+    both.put(right);
+    both.hash()
 }
 
 /// The digest form of a tree node, for places that show BLAKE3 and SHA-256 side by side.
@@ -166,22 +223,26 @@ mod tests {
 
     #[test]
     fn a_leaf_hashes_the_canonical_bytes_of_its_fields() {
-        let body =
-            postcard::to_allocvec(&Event::from(NodeLost { node: NodeId(3), term: 700 })).expect("it can be written");
-        let leaf = Leaf {
-            version: 1,
-            project: Some(ProjectId(300)),
-            project_seq: 5000,
-            project_prev: [7; 32],
-            time: Timestamp(1 << 40),
-            key: None,
-            salt: [9; 32],
-            body: &body,
-        };
-        let (project, key) = (Some(ProjectId(300)), None::<KeyId>);
-        let head = (1u8, project, 5000u64, [7u8; 32], Timestamp(1 << 40), key, [9u8; 32]);
-        let head = postcard::to_allocvec(&head).expect("it can be written");
-        let whole: Node = Sha256::new_with_prefix([0]).chain_update(head).chain_update(&body).finalize().into();
-        assert_eq!(leaf.hash(), whole);
+        let event = Event::from(NodeLost { node: NodeId(3), term: 700 });
+        let event = postcard::to_allocvec(&event).expect("it can be written");
+        // Also at every length around the ends of blocks, and past the room that a usual leaf takes.
+        let bodies = (0..300).map(|length| alloc::vec![length as u8; length]).chain([event]);
+        let (project, key) = (Some(ProjectId(300)), Some(KeyId(u64::MAX)));
+        for (body, key) in bodies.flat_map(|body| [(body.clone(), None), (body, key)]) {
+            let leaf = Leaf {
+                version: 1,
+                project,
+                project_seq: 5000,
+                project_prev: [7; 32],
+                time: Timestamp(1 << 40),
+                key,
+                salt: [9; 32],
+                body: &body,
+            };
+            let head = (1u8, project, 5000u64, [7u8; 32], Timestamp(1 << 40), key, [9u8; 32]);
+            let head = postcard::to_allocvec(&head).expect("it can be written");
+            let whole: Node = Sha256::new_with_prefix([0]).chain_update(head).chain_update(&body).finalize().into();
+            assert_eq!(leaf.hash(), whole);
+        }
     }
 }

@@ -49,6 +49,7 @@ pub struct Turn {
     /// Fixed when the turn opened; never goes back.
     pub at: Timestamp,
     /// The leader's randomness, an input like a fact.
+    #[serde(deserialize_with = "crate::digest::raw")]
     pub salt: [u8; 32],
     pub policy: PolicyVersion,
     pub facts: Vec<Fact>,

@@ -158,11 +158,11 @@ impl World {
     /// Ties the pending results to the accrual that pays them.
     fn mark_paid(&mut self, unpaid: &crate::scratch::Unpaid, transfer: TransferId) {
         // They were received in this turn, so they stand among the agent's newest.
-        let mut position = self.agent(unpaid.agent).position;
         let mut left = unpaid.shards.count();
         let window = self.aggregator.pending.of_mut(unpaid.agent).expect("received in this turn");
+        let mut newest = window.newest();
         while left > 0 {
-            let pending = window.get_mut(position).expect("received in this turn");
+            let pending = newest.next().expect("received in this turn");
             let lease = pending.lease;
             let named = lease.job == unpaid.job
                 && lease.attempt == unpaid.attempt
@@ -172,7 +172,6 @@ impl World {
                 pending.accrual = Some(transfer);
                 left -= 1;
             }
-            position -= 1;
         }
     }
 

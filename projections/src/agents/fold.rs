@@ -61,15 +61,21 @@ impl World {
 
     /// Puts the agent where it now belongs among those with room.
     pub(crate) fn rank(&mut self, id: AgentId) {
+        self.ranked(id, |_| {});
+    }
+
+    /// Changes an agent and puts it where it then belongs among those with room.
+    pub(crate) fn ranked<T>(&mut self, id: AgentId, change: impl FnOnce(&mut Agent) -> T) -> T {
         let agent = self.agents.agents.get_mut(&id).map(Arc::make_mut);
         let agent = agent.expect("admission and policy name only agents that are enrolled");
+        let changed = change(agent);
         let room = agent.room();
         let rank = (room > 0).then(|| {
             let full = u8::try_from(u64::from(agent.leases) * 8 / u64::from(agent.window.max(1))).unwrap_or(8);
             (full, agent.score(), id)
         });
         if agent.ready == rank {
-            return;
+            return changed;
         }
         let (class, old) = (agent.class, core::mem::replace(&mut agent.ready, rank));
         let count = &mut self.scheduler.ready_counts[class as usize];
@@ -81,6 +87,7 @@ impl World {
             self.scheduler.ready.insert((class, rank), ());
             *count += 1;
         }
+        changed
     }
 
     pub(super) fn class_of(&mut self, capabilities: &Capabilities) -> u32 {
@@ -205,11 +212,11 @@ impl World {
 
     pub(crate) fn agents_observed(&mut self, e: &AgentsObserved) -> Meta {
         for seen in &e.agents {
-            let agent = self.agent_mut(seen.agent);
-            agent.latency_us = seen.latency_us;
-            agent.load_permille = seen.load_permille;
-            agent.speed = seen.speed;
-            self.rank(seen.agent);
+            self.ranked(seen.agent, |agent| {
+                agent.latency_us = seen.latency_us;
+                agent.load_permille = seen.load_permille;
+                agent.speed = seen.speed;
+            });
         }
         Meta::default()
     }

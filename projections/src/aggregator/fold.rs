@@ -75,15 +75,16 @@ impl World {
     }
 
     pub(crate) fn result_accepted(&mut self, index: EventIndex, e: &ResultAccepted) -> Meta {
-        let project = self.touch(e.job, index);
         let (received, wait_base) = self.settle(e.agent, e.job, e.attempt, &e.shards, Outcome::Accepted);
-        let was_full = self.agent(e.agent).room() == 0;
         let mut finished = None;
         let work = self.scheduler.work.get_mut(&e.job).expect("only an open job's results are accepted");
         for shard in e.shards.iter() {
             assert!(work.done.insert(shard), "a shard is accepted once");
             if let Some(retry) = work.retries.remove(&shard) {
                 assert!(!retry.pending, "a pending shard has no live lease");
+            }
+            if !work.half_done.is_empty() {
+                drop(work.half_done.forget(shard));
             }
         }
         let (count, mut ended, mut assigned_at) = (e.shards.count(), 0, Timestamp(0));
@@ -95,28 +96,32 @@ impl World {
             }
         });
         assert!(ended == count, "only a live lease is accepted");
-        self.forget_checkpoints(e.job, &e.shards);
         if let Some(finished) = finished {
             self.learn_pace(e, finished);
         }
-        self.count_ended(e.job, e.agent, count, received);
         let residence_ms = self.at.since(assigned_at).0;
-        let agent = self.agent_mut(e.agent);
-        agent.learn(residence_ms, count, was_full);
-        if agent.unsealed_base.is_none() {
-            agent.unsealed_base = Some(wait_base);
+        let mut waits = false;
+        self.make_room(e.agent, count, received, |agent, was_full| {
+            agent.learn(residence_ms, count, was_full);
+            waits = agent.unsealed_base.is_none();
+            agent.unsealed_base.get_or_insert(wait_base);
+        });
+        if waits {
             self.scheduler.seal_waits.insert((wait_base, e.agent), ());
         }
-        self.rank(e.agent);
-        self.in_order(project, |project| project.begun_count -= count);
-        let job = self.job_mut(e.job);
+        let evidence = self.job(e.job).evidence;
+        let evidence = self.turn.digest_after(&evidence);
+        let job = self.touched(e.job, index);
+        job.evidence = evidence;
+        job.in_flight_count -= count;
         job.accepted_count += count;
         job.begun_count -= count;
         job.residence_16ms = match job.residence_16ms {
             0 => residence_ms * 16 + 1,
             old => old - old / 8 + residence_ms * 2,
         };
-        self.add_evidence(e.job);
+        let project = job.project();
+        self.in_order(project, |project| project.begun_count -= count);
         self.turn.unpaid.push_back(Unpaid {
             accepted: index,
             job: e.job,
@@ -133,9 +138,7 @@ impl World {
         if e.code == RefusalCode::BadResult {
             let mut count = 0;
             self.scheduler.leases.end(e.agent, (e.job, e.attempt), &e.shards, |_, ended| count += ended);
-            self.count_ended(e.job, e.agent, count, received);
-            self.agent_mut(e.agent).learn_failure(count);
-            self.rank(e.agent);
+            self.count_ended(e.job, e.agent, count, received, |agent| agent.learn_failure(count));
             self.job_mut(e.job).failed_attempt_count += count;
             self.turn.limbo.push_back(Limbo {
                 job: e.job,

@@ -24,6 +24,11 @@ impl Window {
         self.results.get_mut(usize::try_from(position.checked_sub(self.first)?).ok()?)
     }
 
+    /// All, newest first.
+    pub(crate) fn newest(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.results.iter_mut().rev()
+    }
+
     /// Adds the agent's next result.
     pub(crate) fn push(&mut self, pending: Pending) {
         self.results.push_back(pending);

@@ -30,14 +30,14 @@ pub(super) fn data(event: &Event, meta: Option<&Meta>, by: Option<&By>, world: &
             o.plain("node", e.node).raw("first", e.first).raw("last", e.last).plain("digest", e.digest)
         }
         Event::ProjectCreated(e) => o.text("name", &e.name).plain_or_null("quota", e.quota).raw("weight", e.weight),
-        Event::QuotaChanged(QuotaChanged { quota, replaces, .. }) => o
-            .plain_or_null("credits", quota.credits)
-            .raw_or_null("shards", quota.shards)
-            .raw_or_null("blob_bytes", quota.blob_bytes)
-            .raw_or_null("blob_count", quota.blob_count)
-            .raw_or_null("vmem_bytes", quota.vmem_bytes)
-            .raw_or_null("uploads", quota.uploads)
-            .raw_or_null("replaces", *replaces),
+        Event::QuotaChanged(e) => o
+            .plain_or_null("credits", e.quota.credits)
+            .raw_or_null("shards", e.quota.shards)
+            .raw_or_null("blob_bytes", e.quota.blob_bytes)
+            .raw_or_null("blob_count", e.quota.blob_count)
+            .raw_or_null("vmem_bytes", e.quota.vmem_bytes)
+            .raw_or_null("uploads", e.quota.uploads)
+            .raw_or_null("replaces", e.replaces),
         Event::KeyCreated(e) => o
             .text("label", &e.label)
             .raw("scopes", plains(e.scopes.iter().map(|s| s.name())))

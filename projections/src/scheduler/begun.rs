@@ -55,7 +55,7 @@ impl HalfDone {
         self.shards.get(&shard)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.shards.is_empty()
     }
 
@@ -73,7 +73,7 @@ impl HalfDone {
     }
 
     /// Takes a shard's checkpoint out, if there is one; what is folded stays known.
-    fn forget(&mut self, shard: ShardIndex) -> Option<Checkpoint> {
+    pub(crate) fn forget(&mut self, shard: ShardIndex) -> Option<Checkpoint> {
         // Most have none: looking first leaves the map's chunks shared.
         let from = self.shards.get(&shard).filter(|begun| begun.checkpoint.is_some())?.from;
         let kept = match from {

@@ -96,9 +96,7 @@ impl World {
             return;
         }
         for shape in 0..self.scheduler.shapes.len() as u32 {
-            if self.scheduler.order.remove(&(shape, from, project)).is_some() {
-                self.scheduler.order.insert((shape, to, project), ());
-            }
+            self.scheduler.order.rekey(&(shape, from, project), (shape, to, project));
         }
         self.scheduler.shares.insert(project, super::Share { virtual_time: to });
     }
@@ -115,9 +113,19 @@ impl World {
     }
 
     pub(crate) fn shard_assigned(&mut self, index: EventIndex, e: &ShardAssigned) -> Meta {
-        let project = self.touch(e.job, index);
+        let count = e.shards.count();
+        // A shard that is tried again has been under way all the while.
+        let begun = if e.attempt == 1 { count } else { 0 };
+        let job = self.touched(e.job, index);
+        job.in_flight_count += count;
+        job.begun_count += begun;
+        if job.state == JobState::Queued {
+            job.state = JobState::Running;
+        }
+        let rate = job.hold.map_or(1, |h| (h.rate.num / h.rate.den.max(1)).max(1));
+        let project = job.project();
         let mut meta = Meta::of(project);
-        let room = self.agent(e.agent).room;
+        let Agent { room, leases, .. } = *self.agent(e.agent);
         for run in &e.shards.0 {
             self.take_pending(e, *run, |origin| meta.add_cause(origin.max(room)));
         }
@@ -128,26 +136,15 @@ impl World {
             job: e.job,
             attempt: e.attempt,
             role: e.role,
-            held: self.agent(e.agent).leases.saturating_add(e.shards.count() as u32),
+            held: leases.saturating_add(count as u32),
             deadline_base: self.base_of(e.deadline),
             shards: e.shards.clone(),
         };
         self.scheduler.leases.add(e.agent, grant);
-        let count = e.shards.count();
-        let job = self.job_mut(e.job);
-        job.in_flight_count += count;
-        // A shard that is tried again has been under way all the while.
-        let begun = if e.attempt == 1 { count } else { 0 };
-        job.begun_count += begun;
-        if job.state == JobState::Queued {
-            job.state = JobState::Running;
-        }
-        let rate = job.hold.map_or(1, |h| (h.rate.num / h.rate.den.max(1)).max(1));
         if begun > 0 {
             self.in_order(project, |project| project.begun_count += begun);
         }
-        self.agent_mut(e.agent).leases += count as u32;
-        self.rank(e.agent);
+        self.ranked(e.agent, |agent| agent.leases += count as u32);
         let weight = self.projects.projects.get(&project).map_or(1, |p| p.weight.max(1));
         let cost = u128::from(count) * u128::from(rate) * STRIDE / u128::from(weight);
         let share = self.share(project);
@@ -183,17 +180,39 @@ impl World {
         }
     }
 
-    /// Counts `count` ended leases of one job and agent, and notes that the agent has room again.
-    pub(crate) fn count_ended(&mut self, job: JobId, agent: AgentId, count: u64, index: EventIndex) {
+    /// Counts `count` ended leases of one job and agent, and notes that the agent has room again, which learns from it.
+    pub(crate) fn count_ended(
+        &mut self,
+        job: JobId,
+        agent: AgentId,
+        count: u64,
+        index: EventIndex,
+        learn: impl FnOnce(&mut Agent),
+    ) {
         let job_state = self.job_mut(job);
         job_state.in_flight_count -= count;
         if job_state.in_flight_count == 0 && job_state.ended.is_some() {
             self.scheduler.closing.remove(&job);
         }
-        let agent_state = self.agent_mut(agent);
-        agent_state.leases -= count as u32;
-        agent_state.room = index;
-        if let Some(lost) = agent_state.lost.filter(|_| agent_state.leases == 0) {
+        self.make_room(agent, count, index, |agent, _| learn(agent));
+    }
+
+    /// The agent's part of it. `learn` is told whether the agent was full.
+    pub(crate) fn make_room(
+        &mut self,
+        agent: AgentId,
+        count: u64,
+        index: EventIndex,
+        learn: impl FnOnce(&mut Agent, bool),
+    ) {
+        let idle_since = self.ranked(agent, |agent| {
+            let was_full = agent.room() == 0;
+            agent.leases -= count as u32;
+            agent.room = index;
+            learn(agent, was_full);
+            agent.lost.filter(|_| agent.leases == 0)
+        });
+        if let Some(lost) = idle_since {
             self.scheduler.graces.remove(&(lost.grace_base, agent));
             self.scheduler.leavers.remove(&agent);
         }
@@ -213,9 +232,7 @@ impl World {
             count += ended;
             assigned.push(grant.assigned);
         });
-        self.count_ended(job, agent, count, index);
-        learn(self.agent_mut(agent), count);
-        self.rank(agent);
+        self.count_ended(job, agent, count, index, |agent| learn(agent, count));
         if self.job(job).ended.is_none() {
             self.job_mut(job).failed_attempt_count += count;
             let shards = shards.clone();
