@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// Indexing takes this part of a core's time at the most: it can wait, and the log cannot.
-const SHARE: u32 = 8;
+const SHARE: u32 = 32;
 /// Work between two rests.
 const WORK: Duration = Duration::from_millis(2);
 

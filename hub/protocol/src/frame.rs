@@ -126,6 +126,13 @@ impl Assembler {
         }))
     }
 
+    /// Gives back the memory of busier times, if nothing is left.
+    pub fn rest(&mut self) {
+        if self.taken == self.buffer.len() {
+            *self = Assembler::new();
+        }
+    }
+
     /// The stream is over: nothing may be left.
     ///
     /// # Errors

@@ -96,6 +96,7 @@ impl Door {
                         let _ = incoming.retry();
                     } else {
                         let counted = Arc::clone(&handshakes);
+                        let incoming = Box::new(incoming);
                         tasks.spawn(welcome(hub.clone(), sessions.clone(), incoming, counted, stop.clone()));
                     }
                 }
@@ -117,10 +118,12 @@ impl Door {
 }
 
 /// Takes a connection from its first packet to its end.
-async fn welcome(hub: Hub, sessions: Sessions, incoming: Incoming, counted: Arc<()>, stop: CancellationToken) {
+///
+/// Every stage is boxed: the many idle sessions should not have room for a handshake or an enrolment.
+async fn welcome(hub: Hub, sessions: Sessions, incoming: Box<Incoming>, counted: Arc<()>, stop: CancellationToken) {
     let from = incoming.remote_address();
     let handshake = async { incoming.accept()?.await };
-    let connection = match tokio::time::timeout(HANDSHAKE_WAIT, handshake).await {
+    let connection = match Box::pin(tokio::time::timeout(HANDSHAKE_WAIT, handshake)).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%from, %error, "an agent's handshake failed"),
         Err(_) => return tracing::debug!(%from, "an agent's handshake took too long"),
@@ -129,7 +132,6 @@ async fn welcome(hub: Hub, sessions: Sessions, incoming: Incoming, counted: Arc<
     let Some(key) = peer_key(&connection) else {
         return close(&connection, CloseCode::Protocol);
     };
-    // Boxed apart: the many idle sessions should not pay for what an enrolment needs, nor the other way round.
     if protocol(&connection).as_deref() == Some(ALPN_ENROL) {
         Box::pin(enrol::serve(&hub, &connection, key)).await;
     } else {

@@ -4,6 +4,7 @@
 
 pub mod checkpoint;
 mod enrol;
+mod inbox;
 mod join;
 mod listener;
 mod observe;
@@ -13,6 +14,7 @@ mod router;
 mod session;
 mod streams;
 pub mod submit;
+mod work;
 
 pub use listener::{Door, DoorError};
 pub use router::Sessions;

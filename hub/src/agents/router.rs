@@ -1,18 +1,15 @@
 //! The way of committed events to the sessions of this node.
 
+use super::inbox::Inbox;
 use crate::handle::Hub;
 use forge_event::*;
 use forge_log::CommittedTurn;
 use forge_protocol::CancelReason;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// Events that may wait for a session; past them it reads the state instead.
-const ROUTED_MAX: usize = 64;
 
 /// What a session is told.
 #[derive(Debug)]
@@ -39,19 +36,17 @@ pub(super) enum Routed {
 }
 
 /// What a session shares with the rest of its node.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// Events were dropped: the session reads the state.
-    pub missed: AtomicBool,
-    pub load_permille: AtomicU32,
-    pub speed: AtomicU32,
+#[derive(Debug, Default)]
+struct Shared {
+    inbox: Inbox,
+    load_permille: AtomicU32,
+    speed: AtomicU32,
 }
 
 #[derive(Debug)]
 struct Entry {
     /// Tells this session from a later one of the same agent.
     serial: u64,
-    inbox: mpsc::Sender<Box<Routed>>,
     shared: Arc<Shared>,
     connection: quinn::Connection,
     /// What was reported last, quantised.
@@ -73,9 +68,8 @@ pub(super) struct Registered {
     sessions: Sessions,
     agent: AgentId,
     serial: u64,
-    pub shared: Arc<Shared>,
-    /// Ends when a later session of the agent takes the place. Boxed: the queue has room for 32 from the first on.
-    inbox: mpsc::Receiver<Box<Routed>>,
+    /// Its inbox ends when a later session of the agent takes the place.
+    shared: Arc<Shared>,
 }
 
 impl Sessions {
@@ -94,28 +88,25 @@ impl Sessions {
 
     /// Takes the agent's place; an earlier session's inbox ends.
     pub(super) fn register(&self, agent: AgentId, connection: quinn::Connection) -> Registered {
-        let (sender, inbox) = mpsc::channel(ROUTED_MAX);
-        let shared = Arc::new(Shared {
-            missed: AtomicBool::new(false),
-            load_permille: AtomicU32::new(0),
-            speed: AtomicU32::new(0),
-        });
+        let shared = Arc::new(Shared::default());
         let mut table = self.lock();
         table.next += 1;
         let serial = table.next;
-        let entry = Entry { serial, inbox: sender, shared: shared.clone(), connection, observed: None };
-        table.entries.insert(agent, entry);
-        Registered { sessions: self.clone(), agent, serial, shared, inbox }
+        let entry = Entry { serial, shared: shared.clone(), connection, observed: None };
+        if let Some(earlier) = table.entries.insert(agent, entry) {
+            earlier.shared.inbox.close();
+        }
+        Registered { sessions: self.clone(), agent, serial, shared }
     }
 
     fn tell(&self, agent: AgentId, routed: impl FnOnce() -> Routed) {
         if let Some(entry) = self.lock().entries.get(&agent) {
-            entry.tell(routed());
+            entry.shared.inbox.put(routed());
         }
     }
 
     fn tell_all(&self, routed: impl Fn() -> Routed) {
-        self.lock().entries.values().for_each(|entry| entry.tell(routed()));
+        self.lock().entries.values().for_each(|entry| entry.shared.inbox.put(routed()));
     }
 
     /// What moved past its threshold since it was reported last, at most `count_max` agents.
@@ -140,20 +131,11 @@ impl Sessions {
     }
 }
 
-impl Entry {
-    fn tell(&self, routed: Routed) {
-        if self.inbox.try_send(Box::new(routed)).is_err() {
-            // Full: the session will see this when it has emptied its inbox. Closed: nobody is left to tell.
-            self.shared.missed.store(true, Ordering::Release);
-        }
-    }
-}
-
 impl Registered {
     /// The next that this session is told; never once it left.
     pub(super) async fn next(registered: &mut Option<Registered>) -> Option<Routed> {
         match registered {
-            Some(registered) => registered.inbox.recv().await.map(|routed| *routed),
+            Some(registered) => registered.shared.inbox.next().await,
             None => std::future::pending().await,
         }
     }
@@ -166,7 +148,12 @@ impl Registered {
 
     /// Whether something was dropped before what it was told last; asked once.
     pub(super) fn missed(&self) -> bool {
-        self.inbox.is_empty() && self.shared.missed.swap(false, Ordering::AcqRel)
+        self.shared.inbox.missed()
+    }
+
+    /// Gives back the memory of busier times.
+    pub(super) fn rest(&self) {
+        self.shared.inbox.rest();
     }
 }
 

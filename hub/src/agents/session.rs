@@ -4,7 +4,8 @@ use super::checkpoint::{self, is_signed};
 use super::join::{Joined, join};
 use super::listener::close;
 use super::router::{Registered, Routed, Sessions};
-use super::streams::{Control, ControlError, Done, Step, answer, sleep_until, step};
+use super::streams::{Control, ControlError, Done, Step, answer, step};
+use super::work::{Alarm, Work};
 use super::{presented, streams, submit};
 use crate::effects::dispatch::Dispatcher;
 use crate::handle::Hub;
@@ -14,8 +15,7 @@ use forge_protocol::{
     Action, AgentToHub, CancelReason, Checkpoint, CloseCode, Delivery, HubSession, HubToAgent, Now, Seal, SubmissionId,
     Verdict, frame,
 };
-use futures::future::{BoxFuture, FutureExt};
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::future::FutureExt;
 use quinn::{Connection, RecvStream, SendStream};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,16 +33,20 @@ pub(super) async fn serve(
     key: [u8; 32],
     stop: CancellationToken,
 ) {
+    // Boxed: what joining needs goes when it is done, instead of staying room in the session.
+    let joining = Box::pin(join(&hub, &sessions, &connection, &key));
     let joined = tokio::select! {
         biased;
         () = stop.cancelled() => Err(CloseCode::GoingAway),
-        joined = join(&hub, &sessions, &connection, &key) => joined,
+        joined = joining => joined,
     };
     match joined {
         Ok(joined) => {
             hub.metrics().sessions.inc();
             tracing::debug!(agent = %joined.agent, epoch = joined.epoch, "agent session up");
-            Live::new(&hub, connection, key, joined).run(stop).await;
+            // By reference: a future that takes a value has room for it twice.
+            let mut live = Live::new(&hub, connection, key, joined);
+            live.run(&stop).await;
             hub.metrics().sessions.dec();
         }
         Err(code) => close(&connection, code),
@@ -69,8 +73,8 @@ struct Live<'a> {
     control: Control,
     control_send: SendStream,
     streams: BTreeMap<LeaseId, Stream>,
-    steps: FuturesUnordered<BoxFuture<'static, Done>>,
-    submissions: FuturesUnordered<BoxFuture<'static, (SubmissionId, Verdict)>>,
+    steps: Work<Done>,
+    submissions: Work<(SubmissionId, Verdict)>,
     /// Deadlines of leases whose stream is about to be opened.
     deadlines: BTreeMap<LeaseId, Timestamp>,
     /// Position of the last result that the agent can know of.
@@ -79,6 +83,7 @@ struct Live<'a> {
     started: Instant,
     /// When a session that has nothing to do gives back what it took; `None`: it did, or has something to do.
     rest_at: Option<Instant>,
+    alarm: Alarm,
     /// A checkpoint is on its way into the log.
     keeping: bool,
     ended: bool,
@@ -114,20 +119,21 @@ impl<'a> Live<'a> {
             control,
             control_send: send,
             streams: BTreeMap::new(),
-            steps: FuturesUnordered::new(),
-            submissions: FuturesUnordered::new(),
+            steps: Work::new(),
+            submissions: Work::new(),
             deadlines: BTreeMap::new(),
             position,
             scratch: Vec::new(),
             started: Instant::now(),
             rest_at: None,
+            alarm: Alarm::default(),
             keeping: false,
             ended: false,
         }
     }
 
-    async fn run(mut self, stop: CancellationToken) {
-        let stopped = stop.cancelled_owned();
+    async fn run(&mut self, stop: &CancellationToken) {
+        let stopped = stop.cancelled();
         tokio::pin!(stopped);
         let mut settled = false;
         self.look_again();
@@ -144,7 +150,7 @@ impl<'a> Live<'a> {
                 Some(done) = self.steps.next(), if reads => Event::Step(done),
                 Some((id, verdict)) = self.submissions.next(), if !self.submissions.is_empty() => Event::Verdict(id, verdict),
                 () = std::future::ready(()), if !settled => Event::Settle,
-                () = sleep_until(timer_at), if timer_at.is_some() => Event::Timer,
+                () = self.alarm.ring(timer_at), if timer_at.is_some() => Event::Timer,
             };
             settled = matches!(event, Event::Settle);
             match event {
@@ -184,6 +190,11 @@ impl<'a> Live<'a> {
             self.scratch = Vec::new();
             self.dispatcher = Dispatcher::default();
             self.machine.rest();
+            self.control.rest();
+            self.steps.clear();
+            self.submissions.clear();
+            self.registered.as_ref().inspect(|registered| registered.rest());
+            self.alarm.clear();
         }
     }
 
@@ -200,7 +211,7 @@ impl<'a> Live<'a> {
         let now = self.now();
         while let Some((id, submission)) = self.machine.poll_submission(now) {
             let submitted = submit::submit(self.hub.clone(), self.agent, self.epoch, submission);
-            self.submissions.push(async move { (id, submitted.await) }.boxed());
+            self.submissions.push(async move { (id, submitted.await) });
         }
     }
 
@@ -223,7 +234,7 @@ impl<'a> Live<'a> {
             Action::Cancel { lease, reason } => self.end_stream(lease, &HubToAgent::Cancel { reason }),
             Action::SealRejected { position } => {
                 tracing::warn!(agent = %self.agent, position, "a seal does not continue the agent's chain");
-                self.say(&HubToAgent::SealRejected { position }).await;
+                Box::pin(self.say(&HubToAgent::SealRejected { position })).await;
             }
             Action::Close(code) => {
                 close(&self.connection, code);
@@ -296,7 +307,7 @@ impl<'a> Live<'a> {
     }
 
     fn push(&mut self, work: Step) {
-        self.steps.push(step(work).boxed());
+        self.steps.push(step(work));
     }
 
     async fn say(&mut self, message: &HubToAgent) {

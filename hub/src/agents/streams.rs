@@ -9,7 +9,6 @@ use forge_protocol::frame::FrameError;
 use forge_protocol::limits::FRAME_BYTES_MAX;
 use forge_protocol::{AgentToHub, Assembler};
 use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
-use tokio::time::Instant;
 
 /// Bytes of an attempt's stream: `Have` and a result or failure.
 const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX + 64;
@@ -124,14 +123,6 @@ pub(super) fn fits(digest: &Digest, bytes: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Never, without a time.
-pub(super) async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Reads the control stream. Cancel safe.
 pub(super) struct Control {
     pub recv: RecvStream,
@@ -148,6 +139,11 @@ pub(super) enum ControlError {
 impl Control {
     pub(super) fn new(recv: RecvStream) -> Control {
         Control { recv, assembler: Assembler::new() }
+    }
+
+    /// Gives back the memory of busier times.
+    pub(super) fn rest(&mut self) {
+        self.assembler.rest();
     }
 
     pub(super) async fn next(&mut self) -> Result<AgentToHub, ControlError> {

@@ -3,10 +3,11 @@
 //! Links are TLS 1.3 with self-signed certificates. A certificate proves nothing but the possession
 //! of its key: the pinned public key alone decides. Self-contained: nothing here knows a log.
 
+use super::tls;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -141,8 +142,8 @@ impl Identity {
         tls.max_early_data_size = 0;
         // A resumed session would not look at the pins again.
         tls.send_tls13_tickets = 0;
-        let quic = QuicServerConfig::try_from(tls).map_err(|e| IdentityError::Certificate(e.to_string()))?;
-        Ok(quinn::ServerConfig::with_crypto(Arc::new(quic)))
+        let tls = tls::Server::new(tls).map_err(|e| IdentityError::Certificate(e.to_string()))?;
+        Ok(quinn::ServerConfig::with_crypto(Arc::new(tls)))
     }
 
     /// A client's side: the server must prove the key `pin`.
@@ -173,10 +174,9 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
 }
 
-/// The key that the other end of a connection proved.
+/// The key that the client of a connection proved to this server.
 pub fn peer_key(connection: &quinn::Connection) -> Option<PublicKey> {
-    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    certified_key(chain.first()?).ok()
+    connection.peer_identity()?.downcast::<PublicKey>().ok().map(|key| *key)
 }
 
 fn tls_error(error: Error) -> IdentityError {
@@ -184,7 +184,7 @@ fn tls_error(error: Error) -> IdentityError {
 }
 
 /// The Ed25519 key of a certificate.
-fn certified_key(certificate: &CertificateDer<'_>) -> Result<PublicKey, Error> {
+pub(super) fn certified_key(certificate: &CertificateDer<'_>) -> Result<PublicKey, Error> {
     let info = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
     let key = info.as_ref().strip_prefix(&SPKI_PREFIX).and_then(|key| key.try_into().ok());
     key.ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub mod identity;
 pub mod quic;
 pub(crate) mod server;
+mod tls;
 mod transport;
 pub(crate) mod wire;
 
