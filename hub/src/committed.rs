@@ -3,13 +3,16 @@
 use forge_adapters::Registry;
 use forge_event::{EventIndex, Head};
 use forge_log::{CommittedTurn, Machine};
-use forge_projections::World;
+use forge_projections::{Growth, Known, World};
 use std::cell::Cell;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{broadcast, watch};
 
 /// Committed turns that a slow subscriber may fall behind before it has to resync.
 pub const SUBSCRIBER_TURNS_MAX: usize = 4096;
+/// Rehearsals that are remembered; a leader has fewer turns in flight.
+const REHEARSED_MAX: usize = 8;
 
 thread_local! {
     static READING: Cell<bool> = const { Cell::new(false) };
@@ -37,6 +40,8 @@ pub struct CommittedWorld {
     world: RwLock<World>,
     applied: watch::Sender<EventIndex>,
     turns: broadcast::Sender<Arc<CommittedTurn>>,
+    /// What the sequencer's rehearsals of turns in flight added to the audit tree, oldest first.
+    rehearsed: Mutex<VecDeque<(Head, Growth)>>,
 }
 
 impl Default for CommittedWorld {
@@ -45,6 +50,7 @@ impl Default for CommittedWorld {
             world: RwLock::default(),
             applied: watch::Sender::new(EventIndex(0)),
             turns: broadcast::Sender::new(SUBSCRIBER_TURNS_MAX),
+            rehearsed: Mutex::default(),
         }
     }
 }
@@ -59,6 +65,23 @@ impl CommittedWorld {
         let _once = Once::enter();
         // A panic under the write lock halts the node; a poisoned lock is read only on the way out.
         query(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes what the rehearsal of a turn added to the audit tree: hashing is most of what its fold costs, and a leader
+    /// would do it twice. `head` is the one behind the turn; it tells the whole log before it.
+    pub(crate) fn rehearsed(&self, head: Head, growth: Growth) {
+        let mut rehearsed = self.rehearsed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of turns that were not committed.
+        if rehearsed.len() >= REHEARSED_MAX {
+            rehearsed.pop_front();
+        }
+        rehearsed.push_back((head, growth));
+    }
+
+    fn growth_of(&self, head: &Head) -> Option<Growth> {
+        let mut rehearsed = self.rehearsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = rehearsed.iter().position(|(behind, _)| behind == head)?;
+        rehearsed.drain(..=at).next_back().map(|(_, growth)| growth)
     }
 
     /// Position of the last folded event, as it grows.
@@ -81,7 +104,9 @@ impl Machine for CommittedWorld {
         let last = {
             let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
             for turn in turns {
-                world.fold_at(&turn.turn, &turn.frame, Some(&turn.places), turn.head, &Registry, &mut ());
+                let growth = self.growth_of(&turn.head);
+                let known = Known { places: Some(&turn.places), growth: growth.as_ref() };
+                world.fold_at(&turn.turn, &turn.frame, known, turn.head, &Registry, &mut ());
             }
             EventIndex(world.head.events)
         };

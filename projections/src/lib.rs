@@ -31,4 +31,4 @@ pub use command::{Command, CommandError, Committed, Delivery, Fate, Recorded, Re
 pub use digest::StateDigest;
 pub use family::Families;
 pub use rejection::{FieldFault, Rejection};
-pub use world::{Meta, Observer, World};
+pub use world::{Growth, Known, Meta, Observer, World};

@@ -70,6 +70,10 @@ pub(crate) struct Scratch {
     pub unvoided: VecDeque<Unvoided>,
     /// Work may be left for the next turn: a budget ran out, or nobody looked.
     pub leftover: bool,
+    /// The leaves that were hashed in this turn.
+    pub leaves: Vec<merkle::Node>,
+    /// Those of the whole turn, if it was folded before.
+    pub leaves_known: Vec<merkle::Node>,
     /// Of each event so far: room for a digest, then its canonical bytes. Empty between turns.
     bytes: Vec<u8>,
     /// Where each event's bytes begin and end.
@@ -130,6 +134,8 @@ impl Scratch {
 
     /// Forgets what was written: the turn is over.
     pub fn close(&mut self) {
+        self.leaves.clear();
+        self.leaves_known.clear();
         self.bytes.clear();
         self.written.clear();
     }

@@ -40,6 +40,22 @@ pub struct World {
     pub(crate) turn: Scratch,
 }
 
+/// What a turn's fold added to the audit tree. Invariant: a function of the head behind the turn.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    leaves: Vec<merkle::Node>,
+    tree: Frontier,
+}
+
+/// What whoever folds a turn knows of it already, so that it need not be worked out again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Where its events stand in its frame.
+    pub places: Option<&'a Places>,
+    /// What the same turn, with the same head behind it, added to the tree when it was folded before.
+    pub growth: Option<&'a Growth>,
+}
+
 /// What the fold knows of an event beyond its bytes; exports show it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Meta {
@@ -124,6 +140,11 @@ impl World {
         self.turn.close();
     }
 
+    /// What the running turn has added to the tree so far.
+    pub fn growth(&self) -> Growth {
+        Growth { leaves: self.turn.leaves.clone(), tree: self.tree.clone() }
+    }
+
     /// The frame of the running turn, from the bytes that its events were folded as.
     ///
     /// # Panics
@@ -168,11 +189,10 @@ impl World {
     /// # Panics
     /// If it does not follow this state's head; see also [`World::apply`].
     pub fn fold(&mut self, turn: &Turn, frame: &[u8], families: &dyn Families, observer: &mut impl Observer) {
-        self.fold_at(turn, frame, None, self.head.after(frame, turn.len()), families, observer);
+        self.fold_at(turn, frame, Known::default(), self.head.after(frame, turn.len()), families, observer);
     }
 
-    /// The same, when whoever read the frame chained it already: `head` is the one behind it. If it is told where the
-    /// events stand in the frame, they are not written again.
+    /// The same, when whoever read the frame chained it already: `head` is the one behind it.
     ///
     /// # Panics
     /// As [`World::fold`].
@@ -180,15 +200,16 @@ impl World {
         &mut self,
         turn: &Turn,
         frame: &[u8],
-        places: Option<&Places>,
+        known: Known<'_>,
         head: Head,
         families: &dyn Families,
         observer: &mut impl Observer,
     ) {
         assert!(turn.expected == self.head, "a turn is folded only onto the head it expects");
         self.open(turn.at, turn.salt);
+        self.turn.leaves_known = known.growth.map(|growth| growth.leaves.clone()).unwrap_or_default();
         observer.turn(turn);
-        let mut read = places.map(|places| places.events(frame));
+        let mut read = known.places.map(|places| places.events(frame));
         let facts = turn.facts.iter().map(|fact| (fact.by.as_ref(), &fact.event));
         for (by, event) in facts.chain(turn.decisions.iter().map(|event| (None, event))) {
             let meta = match read.as_mut().and_then(Iterator::next) {
@@ -196,6 +217,9 @@ impl World {
                 None => self.apply(by, event, families),
             };
             observer.event(self.turn.index, by, event, &meta, self);
+        }
+        if let Some(growth) = known.growth {
+            self.tree = growth.tree.clone();
         }
         self.close_at(frame, head);
         // Whether the decider's budget left work over is not in the log.
@@ -218,23 +242,30 @@ impl World {
             Some(p) => (p.seq + 1, p.last_leaf),
             None => (0, [0; 32]),
         };
-        let leaf = Leaf {
-            version: 1,
-            project: meta.project,
-            project_seq,
-            project_prev,
-            time: self.at,
-            key: by.and_then(|b| b.key),
-            salt: merkle::salt(&self.turn.salt, ordinal),
-            body: self.turn.event(),
-        }
-        .hash();
+        let leaf = match self.turn.leaves_known.get(ordinal as usize) {
+            Some(leaf) => *leaf,
+            None => {
+                let leaf = Leaf {
+                    version: 1,
+                    project: meta.project,
+                    project_seq,
+                    project_prev,
+                    time: self.at,
+                    key: by.and_then(|b| b.key),
+                    salt: merkle::salt(&self.turn.salt, ordinal),
+                    body: self.turn.event(),
+                }
+                .hash();
+                self.tree.push(leaf);
+                self.turn.leaves.push(leaf);
+                leaf
+            }
+        };
         if let Some(project) = project {
             project.seq = project_seq;
             project.last_leaf = leaf;
         }
         meta.seq = project_seq;
-        self.tree.push(leaf);
     }
 
     /// Whether a turn that begins here opens with `state.rooted`.

@@ -5,7 +5,7 @@ use super::state::Rest;
 use super::stream::unreadable;
 use forge_event::*;
 use forge_log::{ReadError, ReadTurn};
-use forge_projections::World;
+use forge_projections::{Known, World};
 use forge_projections::export::{Exported, Exporter};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -77,7 +77,8 @@ impl Refold {
             Ok(read) => read,
             Err(error) => return Some(Err(error)),
         };
-        self.world.fold_at(&read.turn, &read.frame, None, read.head, self.rest.hub().families(), &mut self.exporter);
+        let families = self.rest.hub().families();
+        self.world.fold_at(&read.turn, &read.frame, Known::default(), read.head, families, &mut self.exporter);
         // Other requests share this thread.
         tokio::task::yield_now().await;
         Some(Ok(read.turn))

@@ -9,7 +9,10 @@ use forge_event::limits::TURN_FACT_BYTES_MAX;
 use forge_event::*;
 use forge_projections::aggregator::Outcome;
 use forge_projections::decide::POLICY;
-use forge_projections::{Command, CommandError, Committed, Delivery, Families, Fate, Recorded, Rejection, World};
+
+use forge_projections::{
+    Command, CommandError, Committed, Delivery, Families, Fate, Growth, Recorded, Rejection, World,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -30,6 +33,10 @@ pub type Answer = Result<Committed, CommandError>;
 pub struct Sealed {
     pub frame: Vec<u8>,
     pub events: u64,
+    /// The head behind it.
+    pub head: Head,
+    /// What its rehearsal added to the audit tree.
+    pub growth: Growth,
 }
 
 /// A request whose fact stands in a turn.
@@ -296,9 +303,10 @@ impl<T> Machine<T> {
         }
         let turn = Turn { expected, at, salt, policy: POLICY, facts, decisions };
         let frame = self.head.frame_of(&turn);
+        let growth = self.head.growth();
         self.head.close(&frame);
         self.in_flight.push_back(waiters);
-        Some(Sealed { frame, events: turn.len() })
+        Some(Sealed { frame, events: turn.len(), head: self.head.head, growth })
     }
 
     /// Decides on `head`. A panic gives up the turn.

@@ -220,6 +220,7 @@ fn take(sequencer: &Sequencer, machine: &mut Machine<Reply>, time: &TermTime, re
 fn seal(sequencer: &Sequencer, machine: &mut Machine<Reply>, time: &TermTime, tickets: &mut Tickets, term: Term) {
     let now = || time.at(sequencer.clock.now());
     while let Some(sealed) = machine.seal(now(), || sequencer.clock.random(), sequencer.families) {
+        sequencer.committed.rehearsed(sealed.head, sealed.growth);
         let (ticket, since) = (sequencer.log.append(term, sealed.frame), Instant::now());
         tickets.push_back(Box::pin(async move { (ticket.await, since.elapsed()) }));
     }

@@ -4,7 +4,7 @@ use super::report::{Fault, FaultCode, Report};
 use super::{Mode, Options, Progress, SealCheck};
 use crate::decide::POLICY;
 use crate::family::Families;
-use crate::world::World;
+use crate::world::{Known, World};
 use alloc::string::{String, ToString};
 use core::fmt::{self, Debug};
 use forge_event::archive::{ArchiveError, Reader, Step};
@@ -141,7 +141,8 @@ impl<'a> Verifier<'a> {
 
     fn fold(&mut self, step: &Step<'_>) -> Result<(), Stop> {
         self.goes_on(step)?;
-        self.report.world.fold_at(&step.turn, step.frame, Some(&step.places), step.head, self.families, &mut ());
+        let known = Known { places: Some(&step.places), growth: None };
+        self.report.world.fold_at(&step.turn, step.frame, known, step.head, self.families, &mut ());
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::Place;
 use crate::dispatch::verified;
 use crate::house::House;
-use crate::peers::{Lanes, credits};
+use crate::peers::{Credited, Lanes};
 use crate::report::{Common, rounded};
 use crate::rest::Rest;
 use anyhow::{Context, Result, anyhow, bail};
@@ -272,7 +272,7 @@ fn target(shared: &Shared, number: u64) -> Option<usize> {
 
 async fn write(shared: Arc<Shared>, at: usize, number: u64) {
     let node = shared.nodes[at];
-    let command = Command::Fact(credits(shared.project, shared.key, number, EVENT_BYTES, false));
+    let command = Command::Fact(Credited::new(shared.project, shared.key, EVENT_BYTES, false).fact(number));
     if let Some(link) = shared.lanes.link(node, 0)
         && let Ok(Ok(_)) = tokio::time::timeout(REQUEST_WAIT, link.forward(node, command)).await
     {

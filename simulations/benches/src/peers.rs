@@ -81,21 +81,35 @@ impl Drop for Lanes {
     }
 }
 
-/// Credits with a reference that is `number`, padded so that the fact takes `bytes` bytes of a turn.
-///
-/// # Panics
-/// If no reference makes it that long.
-pub fn credits(project: ProjectId, key: KeyId, number: u64, bytes: usize, idempotent: bool) -> Fact {
-    let idempotency = idempotent.then(|| Digest::of(&number.to_le_bytes()));
-    let fact = |width: usize| Fact {
-        by: Some(By { key: Some(key), idempotency, request: idempotency }),
-        event: CreditsIssued { project, amount: Credits(1), reference: padded(number, width) }.into(),
-    };
-    // Long enough that its length takes two bytes, as that of the padded one does.
-    let short = 128;
-    let missing =
-        bytes.checked_sub(codec::encoded_len(&fact(short))).expect("the fact is shorter with a short reference");
-    fact(short + missing)
+/// Credits whose facts take the same number of bytes of a turn each.
+#[derive(Clone, Copy, Debug)]
+pub struct Credited {
+    project: ProjectId,
+    key: KeyId,
+    idempotent: bool,
+    /// Of the reference.
+    width: usize,
+}
+
+impl Credited {
+    /// # Panics
+    /// If no reference makes a fact `bytes` bytes long.
+    pub fn new(project: ProjectId, key: KeyId, bytes: usize, idempotent: bool) -> Credited {
+        // Long enough that its length takes two bytes, as that of the padded one does.
+        let short = Credited { project, key, idempotent, width: 128 };
+        let missing = bytes.checked_sub(codec::encoded_len(&short.fact(0)));
+        Credited { width: short.width + missing.expect("the fact is shorter with a short reference"), ..short }
+    }
+
+    /// Credits with a reference that is `number`, padded.
+    pub fn fact(&self, number: u64) -> Fact {
+        let Credited { project, key, idempotent, width } = *self;
+        let idempotency = idempotent.then(|| Digest::of(&number.to_le_bytes()));
+        Fact {
+            by: Some(By { key: Some(key), idempotency, request: idempotency }),
+            event: CreditsIssued { project, amount: Credits(1), reference: padded(number, width) }.into(),
+        }
+    }
 }
 
 /// `number` with zeros before it; faster than the formatter's own filling.
@@ -113,7 +127,7 @@ mod tests {
     #[test]
     fn a_padded_fact_takes_256_bytes_of_a_turn() {
         for (number, key) in [(0, 5), (u64::MAX, 5), (77, 300)] {
-            let fact = credits(ProjectId(4), KeyId(key), number, 256, false);
+            let fact = Credited::new(ProjectId(4), KeyId(key), 256, false).fact(number);
             assert_eq!(codec::encoded_len(&fact), 256);
         }
     }

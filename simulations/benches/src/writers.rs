@@ -1,7 +1,7 @@
 //! Writers with one outstanding event each, and the hub's process that has some.
 
 use crate::fleet::say;
-use crate::peers::credits;
+use crate::peers::Credited;
 use anyhow::{Context, Result, anyhow};
 use forge_event::{KeyId, ProjectId};
 use forge_hub::config::NodeFile;
@@ -51,6 +51,7 @@ where
 {
     let started = Instant::now();
     let end = started + Duration::from_millis(order.span_ms);
+    let credited = Credited::new(order.project, order.key, EVENT_BYTES, false);
     let mut tasks = Vec::new();
     for writer in 0..order.writers {
         let send = send.clone();
@@ -60,7 +61,7 @@ where
             let mut took: Vec<u32> = Vec::new();
             let mut asked = Instant::now();
             while asked < end {
-                let command = Command::Fact(credits(order.project, order.key, number, EVENT_BYTES, false));
+                let command = Command::Fact(credited.fact(number));
                 number += step;
                 send(writer, command).await.map_err(|e| anyhow!("an event was not committed: {e:?}"))?;
                 let answered = Instant::now();
