@@ -186,7 +186,7 @@ impl<'a> Fields<'a> {
         let Some(map) = self.map else { return };
         let unknown: Vec<String> = map.keys().filter(|k| !self.known.contains(&k.as_str())).cloned().collect();
         for field in unknown {
-            let fix = suggestion(&field, self.known.iter().copied());
+            let fix = suggestion(&field, self.known.iter().copied()).or_else(|| Some("leave it out".into()));
             let whose = self.at.rsplit('/').next().filter(|n| !n.is_empty()).unwrap_or("the body").to_string();
             let detail = format!("{whose} has no field `{field}`; fields: {}", self.known.join(", "));
             self.fault(&field, "unknown-field", detail, fix);
@@ -278,6 +278,15 @@ mod tests {
         assert_eq!(faults[0].pointer, "/knid");
         assert_eq!(faults[0].fix.as_deref(), Some("did you mean `kind`?"));
         assert_eq!(faults[1].code, "missing-field");
+    }
+
+    #[test]
+    fn a_field_that_is_like_no_other_is_to_be_left_out() {
+        let body = json!({"inputs": []});
+        let mut fields = Fields::of(&body);
+        let kind = fields.text("kind").map(drop);
+        let faults = fields.finish(Some(kind)).expect_err("unknown");
+        assert_eq!((faults.len(), faults[0].fix.as_deref()), (1, Some("leave it out")));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub const KINDS: [&str; 6] = ["null", "monte_carlo", "blas", "ffmpeg", "climate_
 /// What a job gets that names no priority.
 pub const PRIORITY_DEFAULT: u8 = 5;
 /// Attempts a job may allow each shard.
-pub const ATTEMPTS_MAX: u64 = 1000;
+pub const ATTEMPTS_MAX: u64 = 100;
 
 /// A job as a client asks for it. Only `kind` and `spec` are required.
 #[derive(Serialize, ToSchema)]
