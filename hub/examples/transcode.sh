@@ -16,3 +16,9 @@ forge job result "$id"
 forge job result "$id" --save transcode > /dev/null
 mv transcode/output transcoded.mov
 echo transcoded.mov
+# A contact sheet: six pictures of the film, and below them the same ones of the output.
+frames=$(forge job result "$id" -o json | sed -E 's/.*"frames":([0-9]+).*/\1/')
+pick="select=not(mod(n\\,$(((frames + 5) / 6)))),scale=240:-2,tile=6x1:padding=4:color=white"
+ffmpeg -nostdin -v error -y -i "$film" -i transcoded.mov \
+    -filter_complex "[0:v]$pick[film];[1:v]$pick[output];[film][output]vstack" -frames:v 1 -update 1 transcoded.png
+echo transcoded.png

@@ -147,6 +147,9 @@ pub struct DoneStage<'a> {
     pub mid: &'a dyn MidState,
 }
 
+/// [`Family::advice`] of a family that knows no better.
+pub const ADVICE: &str = "every agent would find the same: look at the input and at the spec";
+
 /// A workload family: planner, checks and reducer. Pure; never runs the workload.
 pub trait Family: Sync + Send + Debug {
     /// The word in `kind`.
@@ -206,6 +209,18 @@ pub trait Family: Sync + Send + Debug {
     /// The second attempt that says so ends the job.
     fn is_final(&self, _code: &str) -> bool {
         false
+    }
+
+    /// Why a shard ends with a code that is final wherever it runs, and what to do about it: a clause for people, which
+    /// ends a job's `error.detail`. What is decided with it stands in the log, so another text there is another policy.
+    fn advice(&self, _code: &str) -> &'static str {
+        ADVICE
+    }
+
+    /// How many stages a job has, as far as its spec and the plan of its first stage tell. For showing progress: planning
+    /// follows [`Plan::last`].
+    fn stage_count(&self, _spec: &[u8], _first: &[u8]) -> u32 {
+        1
     }
 
     /// Software that an agent must have for jobs of this family, ascending.

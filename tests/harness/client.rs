@@ -5,8 +5,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
-use std::sync::Once;
+use std::io::{Read, Write};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 /// Longer than any answer of the API may take.
@@ -16,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(80);
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    tls: Arc<rustls::ClientConfig>,
     pub url: String,
     pub key: String,
 }
@@ -42,8 +46,17 @@ impl Client {
     pub fn new(url: &str, ca_pem: &str, key: &str) -> Client {
         choose_provider();
         let ca = Certificate::from_pem(ca_pem.as_bytes()).expect("ca.pem is a certificate");
+        let mut roots = rustls::RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("ca.pem is a certificate");
+        roots.add(root).expect("it may be trusted");
+        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let http = reqwest::Client::builder().tls_certs_only([ca]).timeout(PATIENCE).build();
-        Client { http: http.expect("the client is configured well"), url: url.to_owned(), key: key.to_owned() }
+        Client {
+            http: http.expect("the client is configured well"),
+            tls: Arc::new(tls),
+            url: url.to_owned(),
+            key: key.to_owned(),
+        }
     }
 
     /// The same door with another key.
@@ -108,6 +121,27 @@ impl Client {
             let sent = begun.send().await;
             assert!(!sent.is_ok_and(|answer| answer.status().is_success()), "a part is not taken for the whole");
         })
+    }
+
+    /// Writes a request by hand over HTTP/1.1, all of it before it looks for the answer; gives the answer's status. Blocking.
+    ///
+    /// # Errors
+    /// If the connection breaks, or no answer comes.
+    pub fn plainly(&self, head: &[u8], body: &[u8]) -> std::io::Result<u16> {
+        let host = self.url.trim_start_matches("https://");
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']).to_owned();
+        let name = rustls::pki_types::ServerName::try_from(name).map_err(std::io::Error::other)?;
+        let session = rustls::ClientConnection::new(self.tls.clone(), name).map_err(std::io::Error::other)?;
+        let socket = std::net::TcpStream::connect(host)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = rustls::StreamOwned::new(session, socket);
+        stream.write_all(head)?;
+        stream.write_all(body)?;
+        let mut line = [0; 12];
+        stream.read_exact(&mut line)?;
+        let status = line.strip_prefix(b"HTTP/1.1 ").and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
+        status.ok_or_else(|| std::io::Error::other(format!("no answer: {}", String::from_utf8_lossy(&line))))
     }
 
     /// A request with the key on it.

@@ -76,21 +76,30 @@ pub fn exists(body: &Value) -> Result<Vec<Digest>, Vec<FieldFault>> {
     let mut digests = Vec::new();
     match fields.required("digests").and_then(Value::as_array) {
         Some(items) if items.len() > DIGESTS_MAX => {
-            fields.fault("digests", "out-of-range", format!("{} digests; at most 1000 at once", items.len()), None);
+            fields.fault(
+                "digests",
+                "out-of-range",
+                format!("{} digests; at most 1000 at once", items.len()),
+                Some("ask in several requests".into()),
+            );
         }
         Some(items) => {
             for (at, item) in items.iter().enumerate() {
                 match item.as_str().and_then(|text| text.parse().ok()) {
                     Some(digest) => digests.push(digest),
-                    None => fields.fault(&format!("digests/{at}"), "malformed", SHAPE, None),
+                    None => fields.fault_in("digests", at, "malformed", SHAPE, Some(FROM_PUT.into())),
                 }
             }
         }
-        None => fields.fault("digests", "wrong-type", "a list of digests", None),
+        None => {
+            let fix = "write {\"digests\":[\"blake3:…\"]}".to_string();
+            fields.fault("digests", "wrong-type", "`digests` is a list of digests", Some(fix));
+        }
     }
     fields.finish(Some(digests))
 }
 
+const FROM_PUT: &str = "write what `forge blob put FILE` or `b3sum FILE` prints, behind `blake3:`";
 const SHAPE: &str = "a digest is `blake3:` and 64 lower-case hex digits";
 
 /// # Errors
@@ -98,10 +107,18 @@ const SHAPE: &str = "a digest is `blake3:` and 64 lower-case hex digits";
 pub fn sign(body: &Value) -> Result<(Digest, Wanted, DurationMs), Vec<FieldFault>> {
     let mut fields = Fields::of(body);
     fields.required("digest");
-    let digest = fields.parsed("digest", |text| text.parse::<Digest>().map_err(|_| SHAPE));
-    let ttl = fields.parsed("ttl", text::duration).unwrap_or(URL_TTL_DEFAULT);
+    let digest =
+        fields.parsed("digest", "`blake3:` and 64 lower-case hex digits, as `forge blob put FILE` prints it", |text| {
+            text.parse::<Digest>().map_err(|_| SHAPE)
+        });
+    let ttl = fields.parsed("ttl", "a span such as \"15m\"", text::duration).unwrap_or(URL_TTL_DEFAULT);
     if ttl > URL_TTL_MAX || ttl.0 == 0 {
-        fields.fault("ttl", "out-of-range", "a URL is good for 1 ms to 24 h", None);
+        fields.fault(
+            "ttl",
+            "out-of-range",
+            "a URL is good for 1 ms to 24 h",
+            Some("write a span such as \"15m\"".into()),
+        );
     }
     let bytes = fields.integer("bytes", 0, 1 << 53);
     let range = fields.value("range").filter(|value| !value.is_null()).map(|value| {
@@ -110,7 +127,12 @@ pub fn sign(body: &Value) -> Result<(Digest, Wanted, DurationMs), Vec<FieldFault
         pair.filter(|(first, last)| first <= last)
     });
     if range == Some(None) {
-        fields.fault("range", "malformed", "a range is [first byte, last byte]", None);
+        fields.fault(
+            "range",
+            "malformed",
+            "a range is [first byte, last byte]",
+            Some("write [0, 1023] for the first KiB".into()),
+        );
     }
     fields.required("op");
     let wanted = match fields.text("op") {
@@ -120,16 +142,35 @@ pub fn sign(body: &Value) -> Result<(Digest, Wanted, DurationMs), Vec<FieldFault
         }
         Some("put") => {
             if bytes.is_none() {
-                fields.fault("bytes", "missing-field", "how long the blob is", None);
+                fields.fault(
+                    "bytes",
+                    "missing-field",
+                    "`bytes` says how long the blob is",
+                    Some("add `bytes`, the length of the file".into()),
+                );
             }
             bytes.map(|bytes| Wanted::Put { bytes })
         }
         Some("get") => Some(Wanted::Get { range: range.flatten() }),
         Some(_) => {
-            fields.fault("op", "out-of-range", "an operation is put or get", None);
+            fields.fault("op", "out-of-range", "an operation is put or get", Some("write \"put\" or \"get\"".into()));
             None
         }
         None => None,
     };
     fields.finish(digest.zip(wanted).map(|(digest, wanted)| (digest, wanted, ttl)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_digest_that_is_none_is_pointed_at_by_its_place() {
+        let good = Digest([7; 32]).to_string();
+        let faults = exists(&json!({"digests": [good, "abc"]})).expect_err("the second is none");
+        assert_eq!((faults.len(), faults[0].pointer.as_str()), (1, "/digests/1"));
+        assert!(faults[0].fix.is_some());
+    }
 }

@@ -116,8 +116,8 @@ codes! {
     NoResult "no-result" 409 no "The job ended without a result"
         "The job failed or was cancelled; its `error` says why."
         "job j1842 was cancelled at index 1907";
-    QuotaExceeded "quota-exceeded" 409 no "Project credit limit reached"
-        "The project's available credits, its quota or the job's own max_credits do not cover the job. Lower the work, raise the limit, or top up."
+    QuotaExceeded "quota-exceeded" 409 no "A limit of the project or of the job is reached"
+        "The project's available credits, its quota (of credits, blobs, mid-states or uploads) or the job's own max_credits do not cover what was asked; `detail` has the numbers. Ask for less, raise the limit (`forge project quota`), or top up."
         "the job needs 21.000000 credits; project p3 has 9.750000 available";
     QuorumAtRisk "quorum-at-risk" 409 no "The change would lose the quorum"
         "Removing this node would leave fewer healthy voters than a majority. Bring another node back, or add one, first."

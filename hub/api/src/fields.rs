@@ -18,7 +18,12 @@ impl<'a> Fields<'a> {
     pub fn of(body: &'a Value) -> Fields<'a> {
         let mut fields = Fields { at: String::new(), map: body.as_object(), known: Vec::new(), faults: Vec::new() };
         if fields.map.is_none() {
-            fields.fault("", "wrong-type", format!("the body is {}, it must be an object", type_of(body)), None);
+            fields.fault(
+                "",
+                "wrong-type",
+                format!("the body is {}, it must be an object", type_of(body)),
+                Some("write {…}".into()),
+            );
         }
         fields
     }
@@ -30,6 +35,12 @@ impl<'a> Fields<'a> {
     /// Reports a fault of a field; an empty name is the object itself.
     pub fn fault(&mut self, name: &str, code: &str, detail: impl Into<String>, fix: Option<String>) {
         let pointer = self.pointer(name);
+        self.faults.push(FieldFault { pointer, code: code.into(), detail: detail.into(), fix });
+    }
+
+    /// Reports a fault of an item of an array.
+    pub fn fault_in(&mut self, name: &str, at: usize, code: &str, detail: impl Into<String>, fix: Option<String>) {
+        let pointer = format!("{}/{at}", self.pointer(name));
         self.faults.push(FieldFault { pointer, code: code.into(), detail: detail.into(), fix });
     }
 
@@ -83,7 +94,7 @@ impl<'a> Fields<'a> {
                 name,
                 "out-of-range",
                 format!("`{name}` has 1 to {limit} bytes and no control characters"),
-                None,
+                Some(format!("write a text of 1 to {limit} bytes on one line")),
             );
             return None;
         }
@@ -111,35 +122,51 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// An array of strings of 1 to 255 bytes, each with its place.
+    pub fn items(&mut self, name: &'static str) -> Vec<(usize, String)> {
+        let Some(list) = self.typed(name, "an array", Value::as_array) else { return Vec::new() };
+        let limit = forge_event::limits::NAME_BYTES_MAX;
+        let mut items = Vec::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            let (code, found) = match item.as_str() {
+                Some(word) if (1..=limit).contains(&word.len()) => {
+                    items.push((at, word.to_string()));
+                    continue;
+                }
+                Some(word) => ("out-of-range", format!("a string of {} bytes", word.len())),
+                None => ("wrong-type", shown(item)),
+            };
+            let detail = format!("item {at} of `{name}` is {found}, it must be a string of 1 to {limit} bytes");
+            self.fault_in(
+                name,
+                at,
+                code,
+                detail,
+                Some(format!("write a string of 1 to {limit} bytes, or leave it out")),
+            );
+        }
+        items
+    }
+
     /// An array of strings, sorted, without repeats.
     pub fn words(&mut self, name: &'static str) -> Vec<String> {
-        let Some(list) = self.typed(name, "an array", Value::as_array) else { return Vec::new() };
-        let mut words = Vec::with_capacity(list.len());
-        for (at, word) in list.iter().enumerate() {
-            match word.as_str().filter(|w| !w.is_empty() && w.len() <= forge_event::limits::NAME_BYTES_MAX) {
-                Some(word) => words.push(word.to_string()),
-                None => {
-                    let pointer = format!("{}/{at}", self.pointer(name));
-                    let detail = format!("{} must be a string of 1 to 255 bytes", shown(word));
-                    self.faults.push(FieldFault { pointer, code: "wrong-type".into(), detail, fix: None });
-                }
-            }
-        }
+        let mut words: Vec<String> = self.items(name).into_iter().map(|(_, word)| word).collect();
         words.sort();
         words.dedup();
         words
     }
 
-    /// A text that `read` understands; its error is the fault's detail.
+    /// A text that `read` understands; its error is the fault's detail, and `such` is what to write instead.
     pub fn parsed<T, E: core::fmt::Display>(
         &mut self,
         name: &'static str,
+        such: &str,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         match read(self.text(name)?) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.fault(name, "out-of-range", format!("`{name}`: {error}"), None);
+                self.fault(name, "out-of-range", format!("`{name}`: {error}"), Some(format!("write {such}")));
                 None
             }
         }
@@ -159,7 +186,7 @@ impl<'a> Fields<'a> {
         let Some(map) = self.map else { return };
         let unknown: Vec<String> = map.keys().filter(|k| !self.known.contains(&k.as_str())).cloned().collect();
         for field in unknown {
-            let fix = suggestion(&field, self.known.iter().copied());
+            let fix = suggestion(&field, self.known.iter().copied()).or_else(|| Some("leave it out".into()));
             let whose = self.at.rsplit('/').next().filter(|n| !n.is_empty()).unwrap_or("the body").to_string();
             let detail = format!("{whose} has no field `{field}`; fields: {}", self.known.join(", "));
             self.fault(&field, "unknown-field", detail, fix);
@@ -174,7 +201,8 @@ impl<'a> Fields<'a> {
             Some(value) if self.faults.is_empty() => Ok(value),
             _ => {
                 if self.faults.is_empty() {
-                    self.fault("", "missing-field", "the body lacks a required field", None);
+                    let fix = format!("it takes {}", self.known.join(", "));
+                    self.fault("", "missing-field", "the body lacks a required field", Some(fix));
                 }
                 // A misspelt required field is one mistake: the unknown field explains the missing one.
                 self.faults.sort_by_key(|f| f.code != "unknown-field");
@@ -253,6 +281,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_like_no_other_is_to_be_left_out() {
+        let body = json!({"inputs": []});
+        let mut fields = Fields::of(&body);
+        let kind = fields.text("kind").map(drop);
+        let faults = fields.finish(Some(kind)).expect_err("unknown");
+        assert_eq!((faults.len(), faults[0].fix.as_deref()), (1, Some("leave it out")));
+    }
+
+    #[test]
     fn an_integer_is_an_integer_in_json() {
         for (value, fine) in
             [(json!(5), true), (json!(5.0), false), (json!(1e1), false), (json!("5"), false), (json!(-5), false)]
@@ -271,6 +308,21 @@ mod tests {
         let limits = fields.object("limits", |f| f.text("max_credits").map(String::from));
         let faults = fields.finish(limits).expect_err("unknown");
         assert_eq!(faults[0].pointer, "/limits/max~1credits");
+    }
+
+    #[test]
+    fn an_item_is_pointed_at_by_its_place() {
+        let body = json!({"regions": ["eu", "", 5]});
+        let mut fields = Fields::of(&body);
+        let words = fields.words("regions");
+        let faults = fields.finish(Some(words)).expect_err("two are none");
+        let said: Vec<(&str, &str)> = faults.iter().map(|f| (f.pointer.as_str(), f.detail.as_str())).collect();
+        let due = [
+            ("/regions/1", "item 1 of `regions` is a string of 0 bytes, it must be a string of 1 to 255 bytes"),
+            ("/regions/2", "item 2 of `regions` is 5, it must be a string of 1 to 255 bytes"),
+        ];
+        assert_eq!(said, due);
+        assert!(faults.iter().all(|f| f.fix.is_some()));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Progress {
     pub failed: u64,
     /// Attempts that ended badly and were or will be repeated.
     pub failed_attempts: u64,
-    /// Rounded down.
+    /// Of all stages that there will be, each an equal share; rounded down, never falls, and 100 only when the job succeeded.
     pub percent: u64,
 }
 
@@ -81,6 +81,7 @@ pub struct Job {
     pub waiting_reason: Option<WaitingReason>,
     pub progress: Progress,
     pub credits: JobCredits,
+    /// Of the first stage's plan: what POST /v1/plans gave and `expect_plan` takes. It does not change as further stages follow.
     pub plan_digest: Option<String>,
     pub result: Option<JobResult>,
     pub error: Option<JobError>,
@@ -123,15 +124,15 @@ impl Job {
     }
 
     /// A job as it is in `world`.
-    pub fn of(id: JobId, job: &Known, world: &World) -> Job {
+    pub fn of(id: JobId, job: &Known, world: &World, families: &dyn Families) -> Job {
         let birth = Job::at_birth(id, &job.submitted, job.created_at);
         let escrow = world.accounting.balance(Account::JobEscrow(id));
         Job {
             state: job.state.name().into(),
             waiting_reason: waiting_reason(id, job, world),
-            progress: progress(job),
+            progress: progress(job, families),
             credits: JobCredits { escrow: text::micro(escrow), spent: text::credits(job.charged) },
-            plan_digest: plan_digest(job).map(|d| d.to_string()),
+            plan_digest: job.stages.first().map(|first| Digest::of(&first.plan_body).to_string()),
             result: result(job),
             error: job.error.as_ref().map(|e| JobError { code: e.code.clone(), detail: e.detail.clone() }),
             updated_index: job.updated.0,
@@ -154,7 +155,7 @@ impl Job {
     }
 }
 
-fn progress(job: &Known) -> Progress {
+fn progress(job: &Known, families: &dyn Families) -> Progress {
     let verified = job.accepted_count.min(job.shard_count);
     let running = job.in_flight_count;
     let failed = job.state == JobState::Failed && job.error.as_ref().is_some_and(|e| e.code == "attempts-exhausted");
@@ -166,8 +167,28 @@ fn progress(job: &Known) -> Progress {
         verified,
         failed: u64::from(failed),
         failed_attempts: job.failed_attempt_count,
-        percent: (verified * 100).checked_div(job.shard_count).unwrap_or(0),
+        percent: percent(job, verified, families),
     }
+}
+
+/// How far the job is, of the stages that its family says there will be.
+fn percent(job: &Known, verified: u64, families: &dyn Families) -> u64 {
+    if job.state == JobState::Succeeded {
+        return 100;
+    }
+    let Some((last, done)) = job.stages.split_last() else { return 0 };
+    let family = families.family(&job.submitted.kind, job.submitted.family_version);
+    let expected = family
+        .filter(|_| !last.last)
+        .map_or(1, |family| family.stage_count(&job.submitted.spec, &job.stages[0].plan_body));
+    let (done, planned) = (done.len() as u64, job.stages.len() as u64);
+    // Planning goes on behind a stage that is not the last, whatever was expected.
+    let stages = if last.last { planned } else { u64::from(expected).max(planned + 1) };
+    let before: u64 = job.shard_count - last.shards.count();
+    let now = verified.saturating_sub(before).min(last.shards.count());
+    let share = u128::from(now) * 100 / u128::from(last.shards.count().max(1));
+    let percent = (u128::from(done) * 100 + share) / u128::from(stages);
+    u64::try_from(percent).unwrap_or(99).min(99)
 }
 
 fn result(job: &Known) -> Option<JobResult> {
@@ -182,18 +203,6 @@ fn result(job: &Known) -> Option<JobResult> {
         error_bound: "1".into(),
         verification,
     })
-}
-
-/// Digest of all stages' plans, in order; a single stage's is that of its plan bytes.
-fn plan_digest(job: &Known) -> Option<Digest> {
-    match job.stages.as_slice() {
-        [] => None,
-        [one] => Some(Digest::of(&one.plan_body)),
-        many => {
-            let digests: Vec<u8> = many.iter().flat_map(|s| Digest::of(&s.plan_body).0).collect();
-            Some(Digest::of(&digests))
-        }
-    }
 }
 
 /// The reason as far as it can be told at a glance; the code names are those of `explain`.

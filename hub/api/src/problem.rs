@@ -19,7 +19,7 @@ pub struct FieldError {
 
 /// Why a request was not answered as asked.
 ///
-/// Invariant: `type`, `title`, `retryable` and `outcome` follow from the code.
+/// Invariant: `type`, `retryable` and `outcome` follow from the code, `title` from code and status.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Problem {
     pub code: Code,
@@ -118,11 +118,19 @@ impl Problem {
         self
     }
 
+    /// One line, equal for every occurrence of this code and status.
+    fn title(&self) -> &'static str {
+        match (self.code, self.status) {
+            (Code::InvalidRequest, 422) => "A field of the request has a wrong value",
+            (code, _) => code.title(),
+        }
+    }
+
     /// The body.
     pub fn to_value(&self) -> Value {
         let mut body = json!({
             "type": self.code.path(),
-            "title": self.code.title(),
+            "title": self.title(),
             "status": self.status,
             "code": self.code.name(),
             "detail": self.detail,
@@ -259,6 +267,7 @@ mod tests {
             FieldFault { pointer: "/priority".into(), code: "out-of-range".into(), detail: "0 to 9".into(), fix: None };
         let problem = Problem::fields(vec![fault]);
         assert_eq!((problem.code, problem.status), (Code::InvalidRequest, 422));
+        assert_eq!(problem.to_value()["title"], "A field of the request has a wrong value");
     }
 
     #[test]

@@ -63,14 +63,7 @@ impl Quota {
         let credits = set.credits.map(|credits| credits.to_string());
         Quota {
             project: id.to_string(),
-            quota: QuotaRequest {
-                credits: credits.clone(),
-                shards: set.shards,
-                blob_bytes: set.blob_bytes,
-                blob_count: set.blob_count,
-                vmem_bytes: set.vmem_bytes,
-                uploads: set.uploads,
-            },
+            quota: own_limits(set),
             limits: Limits {
                 credits,
                 shards: set.shards,
@@ -95,6 +88,18 @@ impl Quota {
     }
 }
 
+/// As they were set.
+fn own_limits(set: &forge_event::Quota) -> QuotaRequest {
+    QuotaRequest {
+        credits: set.credits.map(|credits| credits.to_string()),
+        shards: set.shards,
+        blob_bytes: set.blob_bytes,
+        blob_count: set.blob_count,
+        vmem_bytes: set.vmem_bytes,
+        uploads: set.uploads,
+    }
+}
+
 /// A project, the unit of isolation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Project {
@@ -103,6 +108,8 @@ pub struct Project {
     pub name: String,
     /// Most that may be in escrow at once.
     pub quota: Option<String>,
+    /// Every limit that was set for it, that of credits included; null is the hub's own, or none.
+    pub own_limits: QuotaRequest,
     pub weight: u16,
     pub available: String,
     pub escrow: String,
@@ -116,6 +123,7 @@ impl Project {
             id: id.to_string(),
             name: project.name.clone(),
             quota: project.quota.credits.map(|q| q.to_string()),
+            own_limits: own_limits(&project.quota),
             weight: project.weight,
             available: text::micro(world.accounting.balance(Account::ProjectAvailable(id))),
             escrow: text::credits(project.escrow),

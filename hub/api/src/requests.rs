@@ -14,6 +14,9 @@ pub const TOKEN_TTL_DEFAULT: DurationMs = DurationMs(15 * 60_000);
 /// The longest life of a one-time token.
 pub const TOKEN_TTL_MAX: DurationMs = DurationMs(30 * 86_400_000);
 
+/// What an amount of credits looks like.
+pub(crate) const AMOUNT: &str = "a decimal in quotes, such as \"25.000000\"";
+
 type Read<T> = Result<T, Vec<FieldFault>>;
 
 /// `POST /v1/projects`.
@@ -32,7 +35,7 @@ pub fn project(body: &Value) -> Read<ProjectCreated> {
     let mut fields = Fields::of(body);
     fields.required("name");
     let name = fields.name("name");
-    let quota = fields.parsed("quota", str::parse::<Credits>);
+    let quota = fields.parsed("quota", AMOUNT, str::parse::<Credits>);
     let weight = fields.integer("weight", 1, 1000).map_or(100, |w| w as u16);
     fields.finish(name.map(|name| ProjectCreated { name, quota, weight }))
 }
@@ -57,7 +60,7 @@ pub struct QuotaRequest {
 /// Every fault found.
 pub fn quota(body: &Value) -> Read<Quota> {
     let mut fields = Fields::of(body);
-    let credits = fields.parsed("credits", str::parse::<Credits>);
+    let credits = fields.parsed("credits", AMOUNT, str::parse::<Credits>);
     let mut number = |name| fields.integer(name, 0, u64::MAX);
     let shards = number("shards");
     let (blob_bytes, blob_count, vmem_bytes) = (number("blob_bytes"), number("blob_count"), number("vmem_bytes"));
@@ -78,7 +81,7 @@ pub struct CreditsRequest {
 pub fn credits(body: &Value, project: ProjectId) -> Read<CreditsIssued> {
     let mut fields = Fields::of(body);
     fields.required("amount");
-    let amount = fields.parsed("amount", |text| match text.parse::<Credits>() {
+    let amount = fields.parsed("amount", AMOUNT, |text| match text.parse::<Credits>() {
         Ok(Credits(0)) => Err("nothing is not issued".into()),
         other => other.map_err(|e| e.to_string()),
     });
@@ -103,27 +106,32 @@ pub struct KeyRequest {
 /// Every fault found.
 pub fn key(body: &Value) -> Read<KeyCreated> {
     let mut fields = Fields::of(body);
-    let project = fields.parsed("project", str::parse::<ProjectId>);
+    let project = fields.parsed("project", "a project's id, such as \"p7\"", str::parse::<ProjectId>);
     fields.required("label");
     let label = fields.name("label");
     fields.required("scopes");
-    let words = fields.words("scopes");
+    let empty = body["scopes"].as_array().is_some_and(Vec::is_empty);
     let mut scopes = Vec::new();
-    for word in &words {
-        match Scope::named(word) {
+    for (at, word) in fields.items("scopes") {
+        match Scope::named(&word) {
             Some(scope) => scopes.push(scope),
             None => {
-                let fix = suggestion(word, Scope::ALL.map(Scope::name));
-                fields.fault("scopes", "out-of-range", format!("there is no scope `{word}`"), fix);
+                let fix = suggestion(&word, Scope::ALL.map(Scope::name)).unwrap_or_else(scopes_there_are);
+                fields.fault_in("scopes", at, "out-of-range", format!("there is no scope `{word}`"), Some(fix));
             }
         }
     }
-    if words.is_empty() {
-        fields.fault("scopes", "out-of-range", "a key has at least one scope", None);
+    if empty {
+        fields.fault("scopes", "out-of-range", "a key has at least one scope", Some(scopes_there_are()));
     }
     scopes.sort();
-    let expires_at = fields.parsed("expires_at", text::time);
+    scopes.dedup();
+    let expires_at = fields.parsed("expires_at", "a time such as \"2026-11-23T10:14:03.221Z\"", text::time);
     fields.finish(label.map(|label| KeyCreated { label, scopes, project, expires_at, digest: Digest::default() }))
+}
+
+fn scopes_there_are() -> String {
+    format!("choose of {}", Scope::ALL.map(Scope::name).join(", "))
 }
 
 /// `POST /v1/providers`.
@@ -160,7 +168,7 @@ pub struct EnrolmentRequest {
 pub fn enrolment(body: &Value) -> Read<(ProviderId, bool, DurationMs)> {
     let mut fields = Fields::of(body);
     fields.required("provider");
-    let provider = fields.parsed("provider", str::parse::<ProviderId>);
+    let provider = fields.parsed("provider", "a provider's id, such as \"v12\"", str::parse::<ProviderId>);
     let ttl = ttl(&mut fields);
     let anchor = fields.flag("anchor").unwrap_or(false);
     fields.finish(provider.map(|provider| (provider, anchor, ttl)))
@@ -189,7 +197,7 @@ fn ttl(fields: &mut Fields<'_>) -> DurationMs {
         Ok(ttl) if ttl > TOKEN_TTL_MAX => Err("a token lives at most 30 days"),
         other => other,
     };
-    fields.parsed("ttl", read).unwrap_or(TOKEN_TTL_DEFAULT)
+    fields.parsed("ttl", "a span such as \"15m\", of 1 ms to 30 days", read).unwrap_or(TOKEN_TTL_DEFAULT)
 }
 
 /// `POST /v1/jobs/{id}/cancel`.
@@ -218,7 +226,7 @@ pub struct TransferRequest {
 pub fn transfer(body: &Value) -> Read<NodeId> {
     let mut fields = Fields::of(body);
     fields.required("node");
-    let node = fields.parsed("node", str::parse::<NodeId>);
+    let node = fields.parsed("node", "a node's id, such as \"n2\"", str::parse::<NodeId>);
     fields.finish(node)
 }
 
@@ -233,6 +241,9 @@ mod tests {
         assert_eq!(key.scopes, [Scope::JobsRead, Scope::JobsWrite]);
         let faults = super::key(&json!({"label": "ci", "scopes": ["jobs:wriet"]})).expect_err("misspelt");
         assert_eq!(faults[0].fix.as_deref(), Some("did you mean `jobs:write`?"));
+        let faults = super::key(&json!({"label": "ci", "scopes": ["jobs:read", "everything"]})).expect_err("no such");
+        assert_eq!((faults.len(), faults[0].pointer.as_str()), (1, "/scopes/1"));
+        assert!(faults[0].fix.as_ref().is_some_and(|fix| fix.contains("cluster:admin")));
         assert!(super::key(&json!({"label": "ci", "scopes": []})).is_err());
     }
 

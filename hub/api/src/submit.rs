@@ -1,6 +1,7 @@
 //! `POST /v1/jobs` and `/v1/plans`: from a body to the fact it asks for.
 
 use crate::fields::{Fields, suggestion};
+use crate::requests::AMOUNT;
 use crate::text;
 use forge_event::limits::{INLINE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX};
 use forge_event::*;
@@ -16,7 +17,7 @@ pub const KINDS: [&str; 6] = ["null", "monte_carlo", "blas", "ffmpeg", "climate_
 /// What a job gets that names no priority.
 pub const PRIORITY_DEFAULT: u8 = 5;
 /// Attempts a job may allow each shard.
-pub const ATTEMPTS_MAX: u64 = 1000;
+pub const ATTEMPTS_MAX: u64 = 100;
 
 /// A job as a client asks for it. Only `kind` and `spec` are required.
 #[derive(Serialize, ToSchema)]
@@ -105,7 +106,8 @@ pub fn read(body: &Value, project: ProjectId, families: &dyn Families) -> Result
     };
     if let Some(length) = checked.as_ref().map(|c| c.spec.len()).filter(|n| *n > INLINE_BYTES_MAX) {
         let detail = format!("the spec has {length} bytes, the limit is {INLINE_BYTES_MAX}");
-        fields.fault("spec", "too-large-inline", detail, None);
+        let fix = "ask for less in one job: several jobs with a part of it each".to_string();
+        fields.fault("spec", "too-large-inline", detail, Some(fix));
     }
     let name = fields.name("name");
     let mut requirements = fields.object("requirements", requirements).unwrap_or_default();
@@ -119,7 +121,7 @@ pub fn read(body: &Value, project: ProjectId, families: &dyn Families) -> Result
     let limits = fields.object("limits", limits).unwrap_or_default();
     let priority = fields.integer("priority", 0, 9).map_or(PRIORITY_DEFAULT, |p| p as u8);
     let labels = labels(&mut fields);
-    let expect_plan = fields.parsed("expect_plan", plan_prefix);
+    let expect_plan = fields.parsed("expect_plan", "the `digest` that POST /v1/plans gives", plan_prefix);
     let allow_wait = fields.flag("allow_wait").unwrap_or(false);
     let submission = family.zip(checked).map(|(family, checked)| Submission {
         fact: JobSubmitted {
@@ -146,18 +148,23 @@ fn unknown_kind(fields: &mut Fields<'_>, kind: &str, families: &dyn Families) {
     if KINDS.contains(&kind) {
         let detail =
             format!("jobs of kind `{kind}` are not available yet; this hub runs {}", families.kinds().join(", "));
-        fields.fault("kind", "not-yet", detail, None);
+        let fix = format!("use one of {}", families.kinds().join(", "));
+        fields.fault("kind", "not-yet", detail, Some(fix));
     } else {
         let fix = suggestion(kind, families.kinds());
+        let fix = fix.or_else(|| Some(format!("use one of {}", families.kinds().join(", "))));
         fields.fault("kind", "unknown-kind", format!("there is no job kind `{kind}`"), fix);
     }
 }
 
 fn requirements(fields: &mut Fields<'_>) -> Requirements {
-    let cpu_class = fields.parsed("cpu_class", |class| match CPU_CLASSES.contains(&class) {
-        true => Ok(class.to_string()),
-        false => Err(format!("`{class}` is none of {}", CPU_CLASSES.join(", "))),
-    });
+    let cpu_class =
+        fields.parsed("cpu_class", &format!("one of {}", CPU_CLASSES.join(", ")), |class| {
+            match CPU_CLASSES.contains(&class) {
+                true => Ok(class.to_string()),
+                false => Err(format!("`{class}` is none of {}", CPU_CLASSES.join(", "))),
+            }
+        });
     Requirements {
         cpu_class,
         gpu: fields.name("gpu"),
@@ -169,15 +176,15 @@ fn requirements(fields: &mut Fields<'_>) -> Requirements {
 
 fn limits(fields: &mut Fields<'_>) -> Limits {
     Limits {
-        max_credits: fields.parsed("max_credits", str::parse::<Credits>),
-        deadline_ms: fields.parsed("deadline", text::duration).map(|d| d.0),
+        max_credits: fields.parsed("max_credits", AMOUNT, str::parse::<Credits>),
+        deadline_ms: fields.parsed("deadline", "a span such as \"300s\" or \"2h\"", text::duration).map(|d| d.0),
         max_attempts: fields.integer("max_attempts", 1, ATTEMPTS_MAX).map(|n| n as u16),
     }
 }
 
 fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
     let mode = fields.required("mode")?;
-    let assurance = fields.parsed("assurance", |name| {
+    let assurance = fields.parsed("assurance", "standard, high or critical", |name| {
         let all = [Assurance::Standard, Assurance::High, Assurance::Critical];
         all.into_iter().find(|a| a.name() == name).ok_or("it must be standard, high or critical")
     });
@@ -189,17 +196,19 @@ fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
             Some(Verify::Care { assurance: assurance.unwrap_or(Assurance::Standard) })
         }
         Some("care") => {
-            fields.fault("", "out-of-range", "mode care takes `assurance` alone", None);
+            let fix = "leave `percent`, `copies` and `agree` out".to_string();
+            fields.fault("", "out-of-range", "mode care takes `assurance` alone", Some(fix));
             None
         }
         Some(later @ ("redundant" | "quorum")) => {
             let detail = format!("verification by `{later}` is not available yet; use care or none");
-            fields.fault("mode", "not-yet", detail, None);
+            fields.fault("mode", "not-yet", detail, Some("write {\"mode\":\"care\"} or leave `verify` out".into()));
             None
         }
         _ => {
             let fix = mode.as_str().and_then(|m| suggestion(m, ["care", "none", "redundant", "quorum"]));
-            fields.fault("mode", "out-of-range", "`mode` is care, none, redundant or quorum", fix);
+            let fix = fix.unwrap_or_else(|| "write care or none".into());
+            fields.fault("mode", "out-of-range", "`mode` is care, none, redundant or quorum", Some(fix));
             None
         }
     }
@@ -212,7 +221,12 @@ fn labels(fields: &mut Fields<'_>) -> Vec<(String, String)> {
         return Vec::new();
     };
     if map.len() > LABELS_MAX {
-        fields.fault("labels", "out-of-range", format!("a job has at most {LABELS_MAX} labels"), None);
+        fields.fault(
+            "labels",
+            "out-of-range",
+            format!("a job has at most {LABELS_MAX} labels"),
+            Some("leave some out".into()),
+        );
         return Vec::new();
     }
     let mut labels = Vec::with_capacity(map.len());
@@ -227,7 +241,7 @@ fn labels(fields: &mut Fields<'_>) -> Vec<(String, String)> {
                 pointer: format!("/labels/{}", name.replace('~', "~0").replace('/', "~1")),
                 code: if value.is_string() { "out-of-range" } else { "wrong-type" }.into(),
                 detail: format!("a label's name and value are strings of at most {NAME_BYTES_MAX} bytes"),
-                fix: None,
+                fix: Some(format!("write \"name\":\"value\", both of at most {NAME_BYTES_MAX} bytes on one line")),
             }),
         }
     }

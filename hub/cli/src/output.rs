@@ -5,6 +5,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use owo_colors::OwoColorize;
 use serde_json::Value;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::time::Duration;
 
 /// How an answer is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -151,6 +152,22 @@ pub fn text(value: &Value) -> String {
     }
 }
 
+/// A number of seconds as people say it: `212 µs`, `3.2 s`, `10h 56m`.
+pub fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s >= 120.0 => humantime::format_duration(Duration::from_secs(s.min(1e15) as u64)).to_string(),
+        s if s >= 1.0 => format!("{s:.1} s"),
+        s if s >= 1e-3 => format!("{:.0} ms", s * 1e3),
+        s => format!("{:.0} µs", s * 1e6),
+    }
+}
+
+/// The same of a span as the API writes it, such as `39400877ms`.
+pub fn span(value: &Value) -> String {
+    let read = value.as_str().and_then(|text| forge_api::text::duration(text).ok());
+    read.map_or_else(|| text(value), |span| seconds(span.0 as f64 / 1e3))
+}
+
 /// A state as glyph and word; colour only says it again.
 pub fn state(value: &Value) -> String {
     let word = value.as_str().unwrap_or("—");
@@ -170,4 +187,17 @@ pub fn state(value: &Value) -> String {
 pub fn parse(bytes: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(bytes)
         .map_err(|e| Failure::new(crate::fail::OTHER, "bad-answer", format!("the hub's answer is not JSON: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_units_of_its_size() {
+        assert_eq!(seconds(0.000212336), "212 µs");
+        assert_eq!((seconds(0.25), seconds(3.24)), ("250 ms".into(), "3.2 s".into()));
+        assert_eq!(span(&"39400877ms".into()), "10h 56m 40s");
+        assert_eq!((span(&"17s".into()), span(&Value::Null)), ("17.0 s".into(), "—".into()));
+    }
 }

@@ -116,6 +116,17 @@ impl Client {
         Ok(())
     }
 
+    /// Bytes `first` to `last` of a blob; not hashed.
+    ///
+    /// # Errors
+    /// The hub's problem, or `unreachable`.
+    pub async fn get_range(&self, digest: &Digest, first: u64, last: u64) -> Result<Vec<u8>, Failure> {
+        let request = self.one_try(Method::GET, &format!("/v1/blobs/{digest}"));
+        let answer =
+            request.header("range", format!("bytes={first}-{last}")).send().await.map_err(|e| self.lost(&e))?;
+        Ok(fine(answer).await?.bytes().await.map_err(|e| self.lost(&e))?.to_vec())
+    }
+
     /// Length of a blob; `None` if the project does not have it. Units: bytes.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::output::{self, Column, Format, column, text};
 use eventsource_stream::Eventsource;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::io::IsTerminal;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,14 +19,34 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Between two looks at a job whose progress is shown.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// A longer word is cut in tables: no digest is, and no sentence. Units: bytes.
+const WORD_BYTES_MAX: usize = 96;
+/// Letters that are left of it.
+const TEXT_FRONT: usize = 32;
+
 /// Columns of an event.
 pub const EVENT_COLUMNS: [Column; 5] = [
     column("INDEX", |e| text(&e["id"])),
     column("TIME", |e| text(&e["time"])),
     column("TYPE", |e| event_name(e).into()),
     column("SUBJECT", |e| text(&e["subject"])),
-    column("DATA", |e| e["data"].to_string()),
+    column("DATA", |e| shortened(&e["data"]).to_string()),
 ];
+
+/// Data for a table: long words, such as a whole document in hex, are cut. `-o json` has them whole.
+fn shortened(data: &Value) -> Value {
+    match data {
+        Value::String(text) if text.len() > WORD_BYTES_MAX && !text.contains(' ') => {
+            let front: String = text.chars().take(TEXT_FRONT).collect();
+            format!("{front}… ({} characters)", text.chars().count()).into()
+        }
+        Value::Array(items) => items.iter().map(shortened).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), shortened(value))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
 
 fn event_name(event: &Value) -> &str {
     event["type"].as_str().unwrap_or_default().trim_start_matches("hub.forge.").trim_end_matches(".v1")
@@ -39,7 +59,12 @@ pub fn event_line(format: Format, event: &Value) -> String {
         Format::Id => format!("{}\n", text(&event["id"])),
         Format::Table | Format::Wide => {
             let (id, time) = (text(&event["id"]), text(&event["time"]));
-            format!("{id:>8}  {time}  {:<22} {:<10} {}\n", event_name(event), text(&event["subject"]), event["data"])
+            format!(
+                "{id:>8}  {time}  {:<22} {:<10} {}\n",
+                event_name(event),
+                text(&event["subject"]),
+                shortened(&event["data"])
+            )
         }
     }
 }
@@ -159,8 +184,8 @@ impl Progress {
     fn new(format: Format) -> Progress {
         let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|t| t != "dumb");
         let bar = (terminal && !format.is_json()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template(" {bar:24} {pos}/{len}  {percent} %  {per_sec}  ETA {eta}  {msg}");
+            let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template(" {bar:24} {pos} %  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█▌·"));
             bar
         });
@@ -174,10 +199,11 @@ impl Progress {
     fn show(&mut self, job: &Value) {
         let of = |name: &str| job["progress"][name].as_u64().unwrap_or(0);
         if let Some(bar) = &self.bar {
-            bar.set_length(of("planned"));
-            bar.set_position(of("verified"));
+            // Shards of stages that are not planned yet count in the hub's percentage only.
+            bar.set_position(of("percent"));
             let waiting = job["waiting_reason"]["text"].as_str().unwrap_or_default();
-            bar.set_message(format!("{} {waiting}", job["state"].as_str().unwrap_or_default()));
+            let state = job["state"].as_str().unwrap_or_default();
+            bar.set_message(format!("{}/{} shards  {state} {waiting}", of("verified"), of("planned")));
         } else if self.lines && self.last.elapsed() >= LINE_EVERY {
             self.last = Instant::now();
             anstream::eprintln!("{} {} {}/{}", text(&job["id"]), text(&job["state"]), of("verified"), of("planned"));
@@ -188,5 +214,22 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_cuts_a_document_and_neither_digest_nor_sentence() {
+        let digest = format!("blake3:{}", "0".repeat(64));
+        let detail = "why it failed ".repeat(20);
+        let data = json!({"digest": digest, "detail": detail, "document": "7b".repeat(400), "shards": [[0, 7]]});
+        let shown = shortened(&data);
+        assert_eq!(shown["detail"], data["detail"]);
+        assert_eq!((&shown["digest"], &shown["shards"]), (&data["digest"], &data["shards"]));
+        assert_eq!(shown["document"], format!("{}… (800 characters)", "7b".repeat(16)));
     }
 }

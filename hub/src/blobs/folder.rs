@@ -97,6 +97,22 @@ impl Folder {
         fs::metadata(self.part(owner, digest)).map_or(0, |meta| meta.len())
     }
 
+    /// Gives up what there is of an upload that is not under way.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn forget(&self, owner: &str, digest: &Digest) -> io::Result<()> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = self.part(owner, digest);
+        if open.contains(&part.display().to_string()) {
+            return Ok(());
+        }
+        match fs::remove_file(part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Begins or goes on with an upload: `owner` keeps those of different projects apart.
     ///
     /// # Errors
@@ -323,7 +339,12 @@ mod tests {
         let mut first = folder.upload("p3", digest, 0).expect("it begins");
         first.append(&bytes[..1_000_001]).expect("it is written");
         assert!(matches!(folder.upload("p3", digest, 0), Err(UploadError::Busy)), "one writer at a time");
+        folder.forget("p3", &digest).expect("a disk");
         drop(first);
+        let other = Digest::of(b"given up");
+        folder.upload("p3", other, 0).and_then(|mut part| Ok(part.append(b"given")?)).expect("it is written");
+        folder.forget("p3", &other).expect("a disk");
+        assert_eq!(folder.uploaded("p3", &other), 0);
         assert_eq!((folder.uploaded("p3", &digest), folder.uploaded("p4", &digest)), (1_000_001, 0));
         assert!(matches!(folder.upload("p3", digest, 5), Err(UploadError::Offset { at: 1_000_001 })));
         let mut rest = folder.upload("p3", digest, 1_000_001).expect("it goes on");

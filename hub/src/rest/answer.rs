@@ -71,7 +71,7 @@ impl Refused {
             pointer: format!("/{field}"),
             code: Code::NotFound.name().into(),
             detail: self.0.detail,
-            fix: None,
+            fix: Some(format!("name in `{field}` one that exists and that this key may use")),
         };
         vec![fault].into()
     }
@@ -114,18 +114,22 @@ pub fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
+/// Whether the caller has this version already (`If-None-Match`).
+pub fn is_known(request: &HeaderMap, etag: &str) -> bool {
+    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
+    known.flat_map(|v| v.split(',')).map(str::trim).any(|v| v == "*" || v.trim_start_matches("W/") == etag)
+}
+
+/// 304, without a body.
+pub fn not_modified() -> Response {
+    let mut empty = Response::new(Body::empty());
+    *empty.status_mut() = StatusCode::NOT_MODIFIED;
+    empty
+}
+
 /// 304 if the caller has this version already.
 pub fn unless_matching(request: &HeaderMap, etag: &str, response: impl FnOnce() -> Response) -> Response {
-    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
-    let matches =
-        known.flat_map(|v| v.split(',')).map(str::trim).any(|v| v == "*" || v.trim_start_matches("W/") == etag);
-    let mut response = if matches {
-        let mut empty = Response::new(Body::empty());
-        *empty.status_mut() = StatusCode::NOT_MODIFIED;
-        empty
-    } else {
-        response()
-    };
+    let mut response = if is_known(request, etag) { not_modified() } else { response() };
     set(response.headers_mut(), header::ETAG, etag);
     response
 }

@@ -23,6 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+/// RFC 9530: of the bytes of this answer, and of the whole blob.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// Whoever says `1` here takes a redirect to the object store, where there is one.
 const DIRECT: HeaderName = HeaderName::from_static("forge-direct");
 /// Such a redirect is good for this long.
@@ -86,6 +89,11 @@ impl Access {
         self.project.to_string()
     }
 
+    /// Whether it is a signed URL for one blob of a known length.
+    fn puts_one(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.operation == Operation::Put)
+    }
+
     fn takes_redirect(&self) -> bool {
         self.method == Method::GET && self.headers.get(&DIRECT).is_some_and(|value| value == "1")
     }
@@ -129,6 +137,7 @@ pub async fn put(access: Access, Path(digest): Path<String>, body: Body) -> Answ
     let folder = access.hub.blobs().map_err(refused)?.clone();
     let from = access.number(UPLOAD_OFFSET)?.unwrap_or(0);
     let length = access.number(header::CONTENT_LENGTH)?;
+    check_offset(&access, &folder, &digest, from)?;
     check_length(&access, from, length)?;
     let most = access.hub.read(|w| w.projects.projects.get(&access.project).map_or(0, Project::uploads_max));
     if folder.uploads(&access.owner()) >= most as usize {
@@ -148,14 +157,34 @@ fn kept(access: &Access, status: StatusCode, digest: Digest, bytes: u64) -> Resp
     answer::at(answer::json(status, &Kept { digest: digest.to_string(), bytes }), applied)
 }
 
+/// An upload goes on where it stands, or begins anew.
+fn check_offset(access: &Access, folder: &Folder, digest: &Digest, from: u64) -> Result<(), Refused> {
+    // One under way moves on: whoever comes beside it is told that, not where it stood.
+    if from == 0 || folder.is_busy(&access.owner(), digest) {
+        return Ok(());
+    }
+    let at = folder.uploaded(&access.owner(), digest);
+    if from == at { Ok(()) } else { Err(stands_elsewhere(at)) }
+}
+
+fn stands_elsewhere(at: u64) -> Refused {
+    let detail = format!("the upload stands at byte {at}; go on with Upload-Offset: {at}, or begin anew at 0");
+    Problem::new(Code::OffsetMismatch, detail).with("upload_offset", at).into()
+}
+
+/// Bytes of another number than the URL was signed for cannot be those of its digest.
+fn other_length(signed: u64) -> Refused {
+    let detail = format!("the URL is for {signed} bytes, the body has another number; nothing was kept of it");
+    Problem::new(Code::DigestMismatch, detail).into()
+}
+
 /// Holds the announced length against what may come.
 fn check_length(access: &Access, from: u64, length: Option<u64>) -> Result<(), Refused> {
     let whole = length.map(|length| length.saturating_add(from));
     let most = match &access.grant {
         Some(grant) if grant.operation == Operation::Put => {
             if whole.is_some_and(|whole| whole != grant.bytes) {
-                let detail = format!("the URL is for {} bytes", grant.bytes);
-                return Err(Problem::new(Code::BadSignature, detail).into());
+                return Err(other_length(grant.bytes));
             }
             grant.bytes
         }
@@ -233,7 +262,11 @@ async fn take(access: &Access, folder: &Arc<Folder>, digest: Digest, from: u64, 
     let written = writing.await.map_err(|_| Problem::new(Code::Internal, "the writer of the blob broke"))?;
     match written {
         Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) if length > most => Err(Problem::new(Code::PayloadTooLarge, format!("more than {most} bytes")).into()),
+        Ok(None) if length > most => {
+            folder.forget(&access.owner(), &digest).map_err(|error| refused(error.into()))?;
+            let too_large = || Problem::new(Code::PayloadTooLarge, format!("more than {most} bytes")).into();
+            Err(if access.puts_one() { other_length(most) } else { too_large() })
+        }
         Ok(None) => {
             let at = folder.uploaded(&access.owner(), &digest);
             let detail = format!("the body was cut; go on with Upload-Offset: {at}");
@@ -243,10 +276,7 @@ async fn take(access: &Access, folder: &Arc<Folder>, digest: Digest, from: u64, 
             let detail = format!("the bytes hash to {found}, the path says {digest}; nothing was kept");
             Err(Problem::new(Code::DigestMismatch, detail).into())
         }
-        Err(UploadError::Offset { at }) => {
-            let detail = format!("the upload stands at byte {at}; go on with Upload-Offset: {at}, or begin anew at 0");
-            Err(Problem::new(Code::OffsetMismatch, detail).with("upload_offset", at).into())
-        }
+        Err(UploadError::Offset { at }) => Err(stands_elsewhere(at)),
         Err(UploadError::Busy) => {
             Err(Problem::new(Code::RateLimited, "another upload of this blob is under way; try again").into())
         }
@@ -259,6 +289,7 @@ async fn take(access: &Access, folder: &Arc<Folder>, digest: Digest, from: u64, 
     params(("digest" = String, Path), ("Range" = Option<String>, Header), ("Forge-Direct" = Option<String>, Header)),
     responses((status = 200, description = "The bytes", content_type = "application/octet-stream"),
         (status = 206, description = "The asked range", content_type = "application/octet-stream"),
+        (status = 304, description = "Not modified"),
         (status = 307, description = "The whole blob is to be had there; only with `Forge-Direct: 1`"),
         (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)), security(("key" = ["blobs"])))]
 pub async fn get(access: Access, Path(digest): Path<String>) -> Answered {
@@ -287,6 +318,10 @@ pub async fn get(access: Access, Path(digest): Path<String>) -> Answered {
     if range.is_some_and(|range| !within(range)) {
         return Err(Problem::new(Code::BadSignature, "the URL is for another range").into());
     }
+    let etag = format!("\"{digest}\"");
+    if answer::is_known(&access.headers, &etag) {
+        return Ok(labelled(answer::not_modified(), &etag));
+    }
     if range.is_none()
         && access.takes_redirect()
         && let Some(elsewhere) = direct(&access.hub, &digest).await
@@ -305,14 +340,40 @@ pub async fn get(access: Access, Path(digest): Path<String>) -> Answered {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, length.into());
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    answer::set(headers, header::ETAG, &format!("\"{digest}\""));
+    let whole = digest_field(&digest);
+    if range.is_none() && access.method == Method::GET {
+        answer::set(headers, CONTENT_DIGEST, &whole);
+    }
+    answer::set(headers, REPR_DIGEST, &whole);
     if let Some((first, last)) = range {
         answer::set(headers, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{bytes}"));
     }
-    Ok(response)
+    Ok(labelled(response, &etag))
+}
+
+/// What a cache needs: bytes of a digest never change.
+fn labelled(mut response: Response, etag: &str) -> Response {
+    answer::set(response.headers_mut(), header::ETAG, etag);
+    let forever = HeaderValue::from_static("private, max-age=31536000, immutable");
+    response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    response
+}
+
+/// A digest as RFC 9530 writes it: a dictionary of byte sequences, here of one.
+fn digest_field(digest: &Digest) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("blake3=:");
+    for three in digest.0.chunks(3) {
+        let bits = three.iter().enumerate().fold(0u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
+        for letter in 0..4 {
+            let at = (bits >> (18 - 6 * letter)) as usize & 63;
+            text.push(if letter <= three.len() { char::from(LETTERS[at]) } else { '=' });
+        }
+    }
+    text.push(':');
+    text
 }
 
 /// Where the whole blob can be had without us; `None` if only here.
@@ -352,6 +413,14 @@ fn range_in(text: &str, bytes: u64) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_is_written_as_a_byte_sequence() {
+        let zeros = format!("blake3=:{}=:", "A".repeat(43));
+        assert_eq!(digest_field(&Digest([0; 32])), zeros);
+        let counted: [u8; 32] = std::array::from_fn(|at| at as u8);
+        assert_eq!(digest_field(&Digest(counted)), "blake3=:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=:");
+    }
 
     #[test]
     fn ranges_read_as_http_has_them() {

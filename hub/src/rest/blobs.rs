@@ -52,7 +52,7 @@ pub async fn sign(call: Call, body: Body) -> Answered {
             pointer: "/range".into(),
             code: "out-of-range".into(),
             detail,
-            fix: None,
+            fix: Some(format!("end at byte {} at the latest", bytes.saturating_sub(1))),
         }])
         .into());
     }

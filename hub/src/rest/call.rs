@@ -18,8 +18,6 @@ use tokio::time::Instant;
 
 /// JSON bodies end here. Units: bytes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
-/// A longer body is read and thrown away up to here. Units: bytes.
-const BODY_BYTES_READ_MAX: usize = 64 << 20;
 /// How long `Forge-Min-Index` may wait.
 const MIN_INDEX_WAIT: Duration = Duration::from_secs(5);
 
@@ -128,24 +126,17 @@ fn check_key(
     Ok((known.scopes.clone(), known.project))
 }
 
-/// Reads a body to its end. One that is too long is read on and thrown away for a while: whoever is still sending
-/// would otherwise see a broken connection instead of the answer.
+/// Reads a body to its end.
 async fn read(body: Body) -> Result<Vec<u8>, Refused> {
     let mut parts = body.into_data_stream();
-    let (mut bytes, mut length) = (Vec::new(), 0);
+    let mut bytes = Vec::new();
     while let Some(part) = parts.next().await {
         let part = part.map_err(|e| Problem::new(Code::InvalidRequest, format!("the body was cut: {e}")))?;
-        length += part.len();
-        if length > BODY_BYTES_READ_MAX {
-            break;
+        if bytes.len() + part.len() > BODY_BYTES_MAX {
+            let detail = format!("the body passes the limit of {BODY_BYTES_MAX} bytes");
+            return Err(Problem::new(Code::PayloadTooLarge, detail).into());
         }
-        if length <= BODY_BYTES_MAX {
-            bytes.extend_from_slice(&part);
-        }
-    }
-    if length > BODY_BYTES_MAX {
-        let detail = format!("the body passes the limit of {BODY_BYTES_MAX} bytes");
-        return Err(Problem::new(Code::PayloadTooLarge, detail).into());
+        bytes.extend_from_slice(&part);
     }
     Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 use super::answer::{self, Refused};
 use super::state::Rest;
+use super::unread::Unread;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -48,8 +49,12 @@ pub async fn around(State(rest): State<Rest>, mut request: Request, next: Next) 
     let span = Span::default();
     request.extensions_mut().insert(span.clone());
     let waits = waits(&request);
+    let unread = Unread::of(&mut request);
     let response = match admit(&rest, waits) {
-        Err(refused) => refused.into_response(),
+        Err(refused) => {
+            drop(request);
+            refused.into_response()
+        }
         Ok(permit) => {
             let limit = match (waits, is_transfer(&path)) {
                 (_, true) => TRANSFER,
@@ -61,6 +66,7 @@ pub async fn around(State(rest): State<Rest>, mut request: Request, next: Next) 
             response
         }
     };
+    unread.drain(rest.drains());
     let code = response.extensions().get::<Problem>().map(|p| p.code);
     let response = finish(response, &rest, &id, &method, &path);
     trail(

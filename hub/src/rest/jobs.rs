@@ -16,7 +16,7 @@ use forge_api::submit::{self, JobRequest};
 use forge_api::{Code, Problem, page::Page, text};
 use forge_event::*;
 use forge_projections::jobs::{Job as Known, JobState};
-use forge_projections::{Rejection, World};
+use forge_projections::{Families, Rejection, World};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub async fn submit(call: Call, body: Body) -> Answered {
         if !digest.trim_start_matches("blake3:").starts_with(expected.as_str()) {
             let detail = format!("expected the plan blake3:{expected}, it is now {digest}");
             let problem = Problem::new(Code::PlanChanged, detail);
-            return Err(problem.with("expected", expected.as_str()).with("actual", digest).into());
+            return Err(problem.with("expected", format!("blake3:{expected}")).with("actual", digest).into());
         }
     }
     let committed = call.commit(&body, submission.fact.clone()).await?;
@@ -71,7 +71,8 @@ pub async fn submit(call: Call, body: Body) -> Answered {
         return Ok(call.created(&committed, location, &born));
     };
     let in_time = wait.until(&call, |w| is_final(w, id)).await;
-    let body = call.rest.hub().read(|w| w.jobs.jobs.get(&id).map(|j| Job::of(id, j, w))).unwrap_or(born);
+    let families = call.rest.hub().families();
+    let body = call.rest.hub().read(|w| w.jobs.jobs.get(&id).map(|j| Job::of(id, j, w, families))).unwrap_or(born);
     let mut response = call.created(&committed, location, &with_meta(&body, in_time));
     answer::set(response.headers_mut(), answer::PREFERENCE_APPLIED, &wait.applied());
     Ok(response)
@@ -131,9 +132,10 @@ pub async fn list(call: Call) -> Answered {
     call.need(&[Scope::JobsRead])?;
     let project = call.project()?;
     let (cut, filter) = (Cut::of(&call, &FILTERS, true)?, Filter::of(&call)?);
+    let families = call.rest.hub().families();
     call.show(|world| {
-        let job =
-            |id: &JobId| world.jobs.jobs.get(id).filter(|j| filter.takes(j)).map(|j| (id.0, Job::of(*id, j, world)));
+        let found = |id: &JobId| world.jobs.jobs.get(id).filter(|j| filter.takes(j));
+        let job = |id: &JobId| found(id).map(|j| (id.0, Job::of(*id, j, world, families)));
         let known = &world.jobs.by_project;
         let page = if cut.descending {
             let below = cut.after.unwrap_or(u64::MAX);
@@ -194,7 +196,7 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
         call.still_allowed()?;
     }
     let families = call.rest.hub().families();
-    let shown = |n: JobId, j: &Known, w: &World| explained(n, j, w).with_metadata(j, families);
+    let shown = |n: JobId, j: &Known, w: &World| explained(n, j, w, families).with_metadata(j, families);
     let read = |w: &World| seen(w, &call, &id).map(|(n, j)| (w.head.events, Job::etag(n, j), shown(n, j, w)));
     let (index, etag, job) = call.rest.hub().read(read)?;
     let body = || match wait {
@@ -209,8 +211,8 @@ pub async fn show(call: Call, Path(id): Path<String>) -> Answered {
 }
 
 /// A job, with its waiting reason from the decider's own search.
-fn explained(id: JobId, known: &Known, world: &World) -> Job {
-    let mut job = Job::of(id, known, world);
+fn explained(id: JobId, known: &Known, world: &World, families: &dyn Families) -> Job {
+    let mut job = Job::of(id, known, world, families);
     if let (Some(reason), Some(why)) = (&mut job.waiting_reason, world.explain_job(id, false)) {
         if let Ok(Value::String(code)) = serde_json::to_value(why.decisive.code) {
             reason.code = code;
@@ -258,7 +260,9 @@ pub async fn cancel(call: Call, Path(id): Path<String>, body: Body) -> Answered 
 }
 
 fn cancelled(call: &Call, id: JobId) -> Answered {
-    let read = |w: &World| w.jobs.jobs.get(&id).map(|j| (w.head.events, j.state, j.ended, Job::of(id, j, w)));
+    let families = call.rest.hub().families();
+    let shown = |j: &Known, w: &World| (w.head.events, j.state, j.ended, Job::of(id, j, w, families));
+    let read = |w: &World| w.jobs.jobs.get(&id).map(|j| shown(j, w));
     let Some((index, state, ended, job)) = call.rest.hub().read(read) else {
         return Err(Problem::not_found(format!("job {id}")).into());
     };

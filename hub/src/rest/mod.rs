@@ -29,6 +29,7 @@ mod shards;
 mod state;
 mod stream;
 mod tls;
+mod unread;
 mod wait;
 
 pub use tls::{CA_FILE, CA_KEY_FILE, RestCa, RestTls, TlsError};

@@ -58,7 +58,8 @@ pub async fn planned(call: &Call, submission: &Submission) -> Result<FirstStage,
                 return problem;
             }
             let pointer = "/spec".to_string();
-            Problem::fields(vec![FieldFault { pointer, code: fault.code.into(), detail: fault.detail, fix: None }])
+            let fix = Some("change the spec, or the inputs that it names".to_string());
+            Problem::fields(vec![FieldFault { pointer, code: fault.code.into(), detail: fault.detail, fix }])
         })
     };
     let planned = tokio::task::spawn_blocking(work).await;

@@ -1,5 +1,6 @@
 //! What every handler shares.
 
+use super::unread::DRAINS_MAX;
 use crate::handle::Hub;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -41,6 +42,7 @@ struct Shared {
     requests: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
     refolds: Arc<Semaphore>,
+    drains: Arc<Semaphore>,
     registry: Registry,
     answered: Family<Answered, Counter>,
     refused: Family<Refusal, Counter>,
@@ -60,6 +62,7 @@ impl Rest {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             refolds: Arc::new(Semaphore::new(REFOLDS_MAX)),
+            drains: Arc::new(Semaphore::new(DRAINS_MAX)),
             registry,
             answered,
             refused,
@@ -86,6 +89,11 @@ impl Rest {
 
     pub fn refolds(&self) -> &Arc<Semaphore> {
         &self.0.refolds
+    }
+
+    /// For rests of bodies that nobody wants.
+    pub fn drains(&self) -> &Arc<Semaphore> {
+        &self.0.drains
     }
 
     pub fn streams(&self) -> &Gauge {

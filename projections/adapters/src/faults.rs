@@ -197,9 +197,20 @@ impl<'a, 'f> Fields<'a, 'f> {
             Some(number) if (min..=max).contains(&number) => return Some(number),
             Some(number) => outside(self.faults, &format!("the nearest allowed value is {}", number.clamp(min, max))),
             None if value.is_i64() => outside(self.faults, &format!("the nearest allowed value is {min}")),
-            None => {
-                self.faults.wrong_type(&pointer, "an integer without point or exponent", value);
-            }
+            None => match value.as_f64() {
+                Some(number) if number < min as f64 => {
+                    outside(self.faults, &format!("the nearest allowed value is {min}"))
+                }
+                Some(number) if number > max as f64 => {
+                    outside(self.faults, &format!("the nearest allowed value is {max}"))
+                }
+                Some(number) => {
+                    let nearest = (number.max(0.0) + 0.5) as u64;
+                    let detail = format!("`{name}` must be an integer, it is {value}");
+                    self.faults.add(pointer, "wrong-type", detail, &format!("write {}", nearest.clamp(min, max)));
+                }
+                None => self.faults.wrong_type(&pointer, "an integer", value),
+            },
         }
         None
     }
@@ -314,6 +325,21 @@ mod tests {
         assert_eq!(nearest("sede", &words), Some("seed").filter(|_| distance("sede", "seed") <= 1));
         assert_eq!(nearest("zzzzzz", &words), None);
         assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn a_number_that_is_no_integer_gets_the_nearest_one() {
+        let fix = |value: &str| {
+            let map: Map<String, Value> = serde_json::from_str(&format!("{{\"n\":{value}}}")).expect("JSON");
+            let mut faults = Faults::default();
+            let read = Fields::new("/spec", &map, &["n"], &mut faults).integer("n", None, 1, 1000);
+            assert!(read.is_none(), "{value}");
+            faults.into_vec().pop().map(|fault| (fault.code, fault.fix.unwrap_or_default())).expect("a fault")
+        };
+        assert_eq!(fix("1.5"), ("wrong-type", "write 2".into()));
+        assert_eq!(fix("1e2"), ("wrong-type", "write 100".into()));
+        assert_eq!(fix("1e30"), ("out-of-range", "the nearest allowed value is 1000".into()));
+        assert_eq!(fix("-0.5"), ("out-of-range", "the nearest allowed value is 1".into()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use forge_adapters::ffmpeg::work::{Blob, Body, Probed, ProbedTexts, Seen, Stage,
 use forge_adapters::ffmpeg::{Ffmpeg, texts::Text, wire};
 use forge_adapters::laws::MemoryBlobs;
 use forge_event::Digest;
-use forge_projections::family::{Families, Family};
+use forge_projections::family::{ADVICE, Families, Family};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -330,4 +330,15 @@ proptest! {
             let _ = track.sizes.count() < 1000 && !track.times().is_empty();
         }
     }
+}
+
+#[test]
+fn a_final_code_says_why_and_what_to_do() {
+    let codes = ["encode-failed", "input-truncated", "cells-differ", "no-video", "output-differs", "cues-overlap"];
+    for code in codes {
+        let advice = Ffmpeg.advice(code);
+        assert!(Ffmpeg.is_final(code) && advice != ADVICE && advice.contains([';', ',']), "{code}: {advice}");
+    }
+    assert!(!Ffmpeg.advice("encode-failed").contains("input"), "the spec may be at fault");
+    assert_eq!(Ffmpeg.advice("ffmpeg-missing"), ADVICE);
 }

@@ -112,8 +112,10 @@ impl Deciding<'_> {
         let exceptions = self.world.scheduler.work.get(&job).map_or(0, |w| w.retries.len());
         // An agent that went away, or did not sign, says nothing about the shard.
         let blame = !matches!(reason, RequeueReason::Revoked | RequeueReason::Voided);
-        if let Some(code) = code.filter(|code| attempt >= FINAL_ATTEMPTS && self.is_final(job, code)) {
-            let detail = alloc::format!("shard {job}.{first} ended with {code} {attempt} times: the input is at fault");
+        let last = code.filter(|_| attempt >= FINAL_ATTEMPTS);
+        let last = last.and_then(|code| self.advice(job, &code).map(|advice| (code, advice)));
+        if let Some((code, advice)) = last {
+            let detail = alloc::format!("shard {job}.{first} ended with {code} {attempt} times: {advice}");
             self.fail(job, Failure { code, detail });
         } else if (blame && attempt >= attempts_max) || attempt >= AttemptNumber::MAX - 1 {
             let reason = reason.name();
@@ -126,9 +128,11 @@ impl Deciding<'_> {
         }
     }
 
-    fn is_final(&self, job: JobId, code: &str) -> bool {
+    /// What its family says of a code; `None` if that code ends no job.
+    fn advice(&self, job: JobId, code: &str) -> Option<&'static str> {
         let submitted = &self.world.job(job).submitted;
-        self.families.family(&submitted.kind, submitted.family_version).is_some_and(|family| family.is_final(code))
+        let family = self.families.family(&submitted.kind, submitted.family_version)?;
+        family.is_final(code).then(|| family.advice(code))
     }
 
     /// Accrues pay for the results accepted in this turn, those of one job or all: one a (job, provider, rate).

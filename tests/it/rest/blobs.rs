@@ -45,6 +45,14 @@ async fn what_is_put_is_got_whole_and_in_parts() {
         (&part.bytes[..], part.header("content-range")),
         (&blob[1_000_000..], Some("bytes 1000000-1000002/1000003"))
     );
+    let repr = format!("blake3=:{}:", got.header("content-digest").map_or("", |text| &text[8..text.len() - 1]));
+    assert_eq!((repr.len(), got.header("repr-digest")), (8 + 44 + 1, Some(repr.as_str())));
+    assert_eq!((part.header("repr-digest"), part.header("content-digest")), (Some(repr.as_str()), None));
+    let etag = format!("\"{digest}\"");
+    assert_eq!(got.header("etag"), Some(etag.as_str()));
+    let known = client.send(Method::GET, &path, &[("if-none-match", &etag)], None).await.is(304);
+    assert_eq!((known.bytes.len(), known.header("etag")), (0, Some(etag.as_str())));
+    client.send(Method::GET, &path, &[("if-none-match", "\"blake3:00\"")], None).await.is(200);
     assert_eq!(client.send(Method::GET, &path, &[("range", "bytes=1000003-")], None).await.status, 416);
     let length = client.send(HEAD, &path, &[], None).await.is(200);
     assert_eq!(length.header("content-length"), Some("1000003"));
@@ -96,7 +104,11 @@ async fn a_signed_url_allows_one_thing_and_nothing_that_was_altered() {
     assert_eq!((&signed["method"], &signed["exists"]), (&json!("PUT"), &json!(false)));
     let url = signed["url"].as_str().expect("a URL").to_string();
     let short = by_url(&client, PUT, &url, &[], Some(blob[..4999].to_vec())).await;
-    assert_eq!(short.is(403).problem(), "bad-signature");
+    assert_eq!(short.is(422).problem(), "digest-mismatch");
+    let long = by_url(&client, PUT, &url, &[], Some([&blob[..], b"more"].concat())).await;
+    assert_eq!(long.is(422).problem(), "digest-mismatch");
+    let ahead = by_url(&client, PUT, &url, &[("upload-offset", "7")], Some(blob.clone())).await.is(409);
+    assert_eq!((ahead.problem(), ahead.json()["upload_offset"].as_u64()), ("offset-mismatch".into(), Some(0)));
     by_url(&client, PUT, &url, &[], Some(blob.clone())).await.is(201);
     let put_only = by_url(&client, Method::GET, &url, &[], None).await;
     assert_eq!(put_only.is(403).problem(), "bad-signature");
@@ -129,7 +141,11 @@ async fn a_signed_url_allows_one_thing_and_nothing_that_was_altered() {
         assert_eq!(refused.is(403).problem(), "bad-signature", "{url}");
     }
     let late = sign(json!({"digest": digest, "op": "get", "ttl": "1ms"})).await;
-    let late = by_url(&client, Method::GET, late["url"].as_str().expect("a URL"), &[], None).await;
+    let late = until("it is late", async || {
+        let answer = by_url(&client, Method::GET, late["url"].as_str().expect("a URL"), &[], None).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
     assert_eq!(late.is(403).problem(), "bad-signature");
     for (body, code) in [
         (json!({"digest": digest, "op": "put"}), "missing-field"),
@@ -142,6 +158,53 @@ async fn a_signed_url_allows_one_thing_and_nothing_that_was_altered() {
         let refused = client.post("/v1/blobs/sign", body).await.is(422).json();
         assert_eq!(refused["errors"][0]["code"], code, "{refused}");
     }
+}
+
+/// Announces a body of `length` bytes and sends `body` before it looks for the answer, as plain clients do. Gives its status.
+async fn sent(client: &Client, path: &str, headers: &str, length: usize, body: Vec<u8>) -> std::io::Result<u16> {
+    let host = client.url.trim_start_matches("https://").to_owned();
+    let head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {length}\r\n\r\n");
+    let client = client.clone();
+    let sending = tokio::task::spawn_blocking(move || client.plainly(head.as_bytes(), &body));
+    sending.await.expect("the sender does not panic")
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_those_who_send_their_whole_body_first() {
+    let house = House::found().await;
+    let client = house.client();
+    let blob = bytes(6_000_000, 9);
+    let digest = kept(&client, &blob).await;
+    let path = format!("/v1/blobs/{digest}");
+    let key = format!("authorization: Bearer {}\r\n", client.key);
+    let new = bytes(6_000_000, 10);
+    let signed = json!({"digest": Digest::of(&new).to_string(), "bytes": new.len(), "op": "put"});
+    let signed = client.post("/v1/blobs/sign", signed).await.is(200).text("url");
+    let signed = signed.strip_prefix(&client.url).expect("a URL of this node").to_owned();
+    let other_path = format!("/v1/blobs/{}", Digest::of(&new));
+    let altered = signed.replace("bytes=6000000", "bytes=6000001");
+    let ahead = "upload-offset: 7\r\n";
+    let all = [
+        ("it is there", 200, &path, key.clone()),
+        ("no key", 401, &path, String::new()),
+        ("an altered URL", 403, &altered, String::new()),
+        ("a wrong offset", 409, &signed, ahead.into()),
+        ("a wrong offset by key", 409, &other_path, format!("{key}{ahead}")),
+        ("no such path", 404, &"/v1/blob".to_owned(), key.clone()),
+    ];
+    for (what, status, path, headers) in all {
+        let answered = sent(&client, path, &headers, new.len(), new.clone()).await;
+        assert_eq!(answered.unwrap_or_else(|e| panic!("{what}: {e}")), status, "{what}");
+    }
+    client
+        .send(PUT, &format!("/v1/projects/{PROJECT}/quota"), &[], Some(json!({"blob_bytes": 7_000_000})))
+        .await
+        .is(200);
+    let full = sent(&client, &other_path, &key, new.len(), new.clone()).await;
+    assert_eq!(full.expect("an answer"), 409, "over the quota");
+    // Whoever asks first does not have to send for it.
+    let asks = sent(&client, &path, &format!("{key}expect: 100-continue\r\n"), new.len(), Vec::new()).await;
+    assert_eq!(asks.expect("an answer"), 200);
 }
 
 #[tokio::test]

@@ -34,9 +34,38 @@ async fn a_plan_commits_nothing_and_a_changed_one_is_refused() {
     body["expect_plan"] = json!("blake3:0000");
     let changed = client.post("/v1/jobs", body.clone()).await;
     assert_eq!(changed.clone().is(409).problem(), "plan-changed");
-    assert_eq!(changed.json()["actual"], plan["digest"]);
+    assert_eq!((&changed.json()["actual"], &changed.json()["expected"]), (&plan["digest"], &json!("blake3:0000")));
     body["expect_plan"] = plan["digest"].clone();
     client.post("/v1/jobs", body).await.is(201);
+}
+
+#[tokio::test]
+async fn progress_over_many_stages_never_falls_and_the_plan_stays_the_first() {
+    let mut house = House::found().await;
+    house.agents(1, 1).await;
+    let client = house.client();
+    let definite = npy(96, 96, |i, j| if i == j { 200.0 } else { 1.0 });
+    let digest = Digest::of(&definite).to_string();
+    put(&client, &digest, definite).await;
+    let body = json!({"kind": "blas", "spec": {"op": "cholesky", "dtype": "f64", "A": digest, "tile": [8, 8]}});
+    let plan = client.post("/v1/plans", body.clone()).await.is(200).json();
+    let job = Job::submit(&client, body).await;
+    let (mut least, mut seen) = (0, Vec::new());
+    until("it ends", async || {
+        let shown = client.get(&format!("/v1/jobs/{}", job.id)).await.is(200).json();
+        let listed = client.get("/v1/jobs").await.is(200).json()["data"][0].clone();
+        for job in [shown, listed] {
+            let percent = job["progress"]["percent"].as_u64().expect("a number");
+            assert!(percent >= least, "{percent} after {least}");
+            assert_eq!(percent == 100, job["state"] == "succeeded", "{job}");
+            assert!(job["plan_digest"].is_null() || job["plan_digest"] == plan["digest"], "{job}");
+            least = percent;
+            seen.push(percent);
+        }
+        (least == 100).then_some(())
+    })
+    .await;
+    assert!(seen.iter().any(|percent| (1..100).contains(percent)), "{seen:?}");
 }
 
 #[tokio::test]

@@ -2,16 +2,16 @@
 
 pub use super::submit::Submit;
 
-use super::{Done, Session};
+use super::{Done, Session, plot};
 use crate::client::{Ask, path};
 use crate::fail::{Failure, exit_of_state};
 use crate::output::{self, Format, column, state, text, wide};
-use crate::{ids, plot, watch};
+use crate::{ids, watch};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use forge_event::Digest;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Subcommand)]
@@ -106,7 +106,7 @@ pub async fn run(session: &Session, verb: Verb) -> Done {
             watch::wait(session, &id, timeout).await
         }
         Verb::Result { id, save } => result(session, &id, save).await,
-        Verb::Plot { id, file } => plot(session, &id, &file).await,
+        Verb::Plot { id, file } => plot::run(session, &id, &file).await,
         Verb::Events { id, r#type, follow } => events(session, &id, r#type, follow).await,
         Verb::Shards { id, state, limit } => shards(session, &id, state, limit).await,
         Verb::Explain(one) => explain(session, &one.id).await,
@@ -130,13 +130,13 @@ async fn plan(session: &Session, request: Submit) -> Done {
         column("plan", |p| text(&p["digest"])),
         column("shards", |p| {
             let shards = &p["shards"];
-            let (count, seconds) = (text(&shards["count"]), text(&shards["est_seconds"]["p50"]));
-            format!("{count} × ~{seconds} s ({})", text(&shards["est_basis"]))
+            let (count, seconds) = (text(&shards["count"]), shards["est_seconds"]["p50"].as_f64().unwrap_or(0.0));
+            format!("{count} × ~{} ({})", output::seconds(seconds), text(&shards["est_basis"]))
         }),
         column("credits", |p| format!("{} – {}", text(&p["credits"]["low"]), text(&p["credits"]["high"]))),
         column("finish", |p| match &p["eta"] {
             Value::Null => String::new(),
-            eta => format!("p50 {}  p95 {}", text(&eta["p50"]), text(&eta["p95"])),
+            eta => format!("p50 {}  p95 {}", output::span(&eta["p50"]), output::span(&eta["p95"])),
         }),
         column("agents", |p| {
             format!("{} match, {} idle", text(&p["capacity"]["matching_agents"]), text(&p["capacity"]["idle"]))
@@ -314,25 +314,6 @@ async fn result(session: &Session, id: &str, save: Option<PathBuf>) -> Done {
     Ok(0)
 }
 
-/// The result for people: every field on a line, floats with their bits.
-async fn plot(session: &Session, id: &str, file: &Path) -> Done {
-    let id = ids::job(&session.client, id).await?;
-    let document = session.client.json(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
-    let array = match plot::needs(&document).and_then(|digest| digest.parse().ok()) {
-        Some(digest) => {
-            let folder = tempfile::tempdir().context("a folder for the array")?;
-            let aside = folder.path().join("array");
-            session.client.get_blob(&digest, &aside).await?;
-            Some(std::fs::read(&aside).with_context(|| format!("reading {}", aside.display()))?)
-        }
-        None => None,
-    };
-    let svg = plot::draw(&document, array.as_deref()).map_err(|e| Failure::usage(e.to_string()))?;
-    std::fs::write(file, svg).with_context(|| format!("writing {}", file.display()))?;
-    output::out(&format!("{}\n", file.display()));
-    Ok(0)
-}
-
 /// A value of a result document for people: numbers without their bits, a line for each row of a table.
 fn plain(value: &Value) -> String {
     if value.get("bits").is_some() {
@@ -356,6 +337,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// The result for people: every field on a line, floats with their bits.
 async fn print_result(session: &Session, id: &str) -> Result<(), Failure> {
     let answer = session.client.ask(Ask::get(format!("/v1/jobs/{id}/result"))).await?;
     let document = answer.json()?;

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod local;
 pub mod log;
 pub mod offline;
+mod plot;
 pub mod project;
 pub mod provider;
 mod submit;

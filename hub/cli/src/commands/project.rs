@@ -5,6 +5,7 @@ use crate::client::Ask;
 use crate::fail::Failure;
 use crate::ids;
 use crate::output::{self, column, text, wide};
+use crate::sugar;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ pub enum Verb {
         /// Most shards under way at once, or `none`
         #[arg(long)]
         shards: Option<String>,
-        /// Most bytes kept in blobs, or `none` for the hub's own limit
+        /// Most bytes kept in blobs, e.g. 1e9, or `none` for the hub's own limit
         #[arg(long)]
         blob_bytes: Option<String>,
         /// Most blobs kept, or `none` for the hub's own limit
@@ -68,11 +69,18 @@ const FIELDS: [output::Column; 8] = [
     column("NAME", |p| text(&p["name"])),
     column("AVAILABLE", |p| text(&p["available"])),
     column("ESCROW", |p| text(&p["escrow"])),
-    column("QUOTA", |p| text(&p["quota"])),
+    column("QUOTA", quota_of),
     column("WEIGHT", |p| text(&p["weight"])),
     column("VMEM", |p| format!("{} of {} bytes", text(&p["vmem"]["charged_bytes"]), text(&p["vmem"]["budget_bytes"]))),
     wide("VMEM USED", |p| text(&p["vmem"]["used_bytes"])),
 ];
+
+/// What was set, of credits and of everything else; `—` if nothing was.
+fn quota_of(project: &Value) -> String {
+    let set = |(name, value): (&String, &Value)| (!value.is_null()).then(|| format!("{name} {}", text(value)));
+    let set: Vec<String> = project["own_limits"].as_object().into_iter().flatten().filter_map(set).collect();
+    if set.is_empty() { text(&project["quota"]) } else { set.join(", ") }
+}
 
 /// A limit with what is used of it, the same field of both.
 fn limit(quota: &Value, field: &str) -> String {
@@ -99,10 +107,10 @@ async fn quota(session: &Session, id: &str, changes: [(&str, Option<String>); 6]
     let mut body = known["quota"].clone();
     for (field, change) in &changes {
         let Some(change) = change else { continue };
-        body[field] = match (change.as_str(), change.parse::<u64>()) {
+        // Amounts are text; what is no number is for the hub to refuse, which names the field.
+        body[field] = match (change.as_str(), sugar::value(change)) {
             ("none", _) => Value::Null,
-            (_, Ok(number)) if *field != "credits" => number.into(),
-            // Amounts are text; what is no number is for the hub to refuse, which names the field.
+            (_, number @ Value::Number(_)) if *field != "credits" => number,
             (word, _) => word.into(),
         };
     }

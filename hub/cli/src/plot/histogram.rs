@@ -1,6 +1,6 @@
 //! The values of a Monte Carlo job.
 
-use super::svg::{Axes, HEIGHT, Sheet, WIDTH, round_values, short};
+use super::svg::{Axes, Sheet, round_values, short};
 use super::{PlotError, double};
 use serde_json::Value;
 
@@ -18,13 +18,18 @@ pub fn draw(document: &Value) -> Result<String, PlotError> {
     let axes = Axes { x: (edges[0], edges[edges.len() - 1]), y: (0.0, most * 1.05), log_x: false };
     let (mean, error) = (double(&document["mean"]), double(&document["stderr"]));
     let said = match (mean, error) {
-        (Some(mean), Some(error)) => format!("mean {mean} ± {error:.3e} (one standard error)"),
-        (Some(mean), None) => format!("mean {mean}"),
-        _ => String::new(),
+        (Some(mean), Some(error)) => Some(format!("mean {mean} ± {error:.3e} (one standard error)")),
+        (Some(mean), None) => Some(format!("mean {mean}")),
+        _ => None,
     };
-    let outside = hist["under"].as_f64().unwrap_or(0.0) + hist["over"].as_f64().unwrap_or(0.0);
-    let subtitle = format!("{said} · {} of {} samples outside the edges", short(outside), short(total));
-    let mut sheet = Sheet::new(WIDTH, HEIGHT, "Density of the sampled values", &subtitle);
+    let count = |field: &str| hist[field].as_f64().unwrap_or(0.0);
+    let (outside, holes) = (count("under") + count("over"), count("nan"));
+    let mut notes: Vec<String> = said.into_iter().collect();
+    notes.push(format!("{} of {} samples outside the edges", short(outside), short(total)));
+    if holes > 0.0 {
+        notes.push(format!("{} of {} samples are not a number", short(holes), short(total)));
+    }
+    let mut sheet = Sheet::with_axes("Density of the sampled values", &notes.join(" · "));
     axes.draw(&mut sheet, "value", "density", &round_values(axes.x));
     for (bin, density) in edges.windows(2).zip(&density) {
         let (left, right, top) = (axes.place_x(bin[0]), axes.place_x(bin[1]), axes.place_y(*density));

@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-pub const WIDTH: f64 = 720.0;
-pub const HEIGHT: f64 = 420.0;
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 56.0;
+/// About the width of a letter of a label, and the least room between two labels.
+const LETTER: f64 = 6.6;
+const GAP: f64 = 8.0;
 
 /// An SVG in the making. Colours work on light and dark pages.
 pub struct Sheet {
@@ -17,11 +20,17 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    pub fn new(width: f64, height: f64, title: &str, subtitle: &str) -> Sheet {
+    /// Titles begin at `left`.
+    pub fn new((width, height): (f64, f64), left: f64, title: &str, subtitle: &str) -> Sheet {
         let mut sheet = Sheet { body: String::new(), width, height };
-        sheet.text(LEFT, 24.0, "start", "title", title);
-        sheet.text(LEFT, 42.0, "start", "note", subtitle);
+        sheet.text(left, 24.0, "start", "title", title);
+        sheet.text(left, 42.0, "start", "note", subtitle);
         sheet
+    }
+
+    /// A sheet of the usual size, for axes.
+    pub fn with_axes(title: &str, subtitle: &str) -> Sheet {
+        Sheet::new((WIDTH, HEIGHT), LEFT, title, subtitle)
     }
 
     pub fn text(&mut self, x: f64, y: f64, anchor: &str, class: &str, text: &str) {
@@ -82,17 +91,22 @@ impl Axes {
         HEIGHT - BOTTOM - share.clamp(0.0, 1.0) * (HEIGHT - TOP - BOTTOM)
     }
 
-    /// Draws both axes with marks at round values.
+    /// Draws both axes with marks at round values; a label that would touch the one before is left out.
     pub fn draw(&self, sheet: &mut Sheet, name_x: &str, name_y: &str, marks_x: &[f64]) {
         for y in round_values(self.y) {
             let at = self.place_y(y);
             sheet.line("grid", (LEFT, at), (WIDTH - RIGHT, at));
             sheet.text(LEFT - 8.0, at + 4.0, "end", "note", &short(y));
         }
+        let mut taken = f64::NEG_INFINITY;
         for x in marks_x {
-            let at = self.place_x(*x);
+            let (at, label) = (self.place_x(*x), short(*x));
+            let half = label.chars().count() as f64 * LETTER / 2.0;
             sheet.line("axis", (at, HEIGHT - BOTTOM), (at, HEIGHT - BOTTOM + 5.0));
-            sheet.text(at, HEIGHT - BOTTOM + 20.0, "middle", "note", &short(*x));
+            if at - half >= taken + GAP {
+                sheet.text(at, HEIGHT - BOTTOM + 20.0, "middle", "note", &label);
+                taken = at + half;
+            }
         }
         sheet.line("axis", (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM));
         sheet.line("axis", (LEFT, TOP), (LEFT, HEIGHT - BOTTOM));
@@ -115,6 +129,9 @@ pub fn round_values((low, high): (f64, f64)) -> Vec<f64> {
 
 /// A number as a label has it: `1.5M`.
 pub fn short(value: f64) -> String {
+    if value != 0.0 && value.abs() < 1e-2 {
+        return format!("{value:.2e}");
+    }
     let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     let (scale, unit) = units.into_iter().find(|(scale, _)| value.abs() >= *scale).unwrap_or((1.0, ""));
     let number = format!("{:.3}", value / scale);

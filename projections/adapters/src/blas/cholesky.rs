@@ -79,6 +79,11 @@ impl Level {
         if self.diagonal.is_some() { self.across() - self.col - 1 } else { 1 }
     }
 
+    /// Stages of the whole factorisation: a diagonal tile each, and what lies below all but the last.
+    pub fn stage_count(&self) -> u32 {
+        u32::try_from(2 * self.across() - 1).unwrap_or(u32::MAX)
+    }
+
     /// Nothing follows.
     pub fn is_last(&self) -> bool {
         self.col + 1 == self.across()

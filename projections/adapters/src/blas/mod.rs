@@ -30,7 +30,7 @@ use alloc::vec::Vec;
 use cholesky::Level;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{
-    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+    self, Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
 };
 use grid::Grid;
 use serde::{Deserialize, Serialize};
@@ -173,6 +173,23 @@ impl Family for Blas {
 
     fn is_final(&self, code: &str) -> bool {
         code == "not-positive-definite"
+    }
+
+    fn advice(&self, code: &str) -> &'static str {
+        match code {
+            "not-positive-definite" => {
+                "the matrix has no Cholesky factor; see that A is the symmetric positive definite matrix you mean, \
+                 or add a small multiple of the identity to it"
+            }
+            _ => family::ADVICE,
+        }
+    }
+
+    fn stage_count(&self, _spec: &[u8], first: &[u8]) -> u32 {
+        match Stage::decode(first) {
+            Stage::Product(_) => 1,
+            Stage::Factor(level) => level.stage_count(),
+        }
     }
 
     fn payload(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {

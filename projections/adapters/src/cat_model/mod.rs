@@ -104,6 +104,10 @@ impl Family for CatModel {
         known
     }
 
+    fn stage_count(&self, spec: &[u8], _first: &[u8]) -> u32 {
+        if Spec::reread(spec).years_simulated.is_some() { 2 } else { 1 }
+    }
+
     fn payload(&self, spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {
         work::encode(&plan::stage(plan).work(&Spec::reread(spec), shard))
     }

@@ -86,6 +86,23 @@ impl Inputs {
     }
 }
 
+/// Latitudes along the space of a NetCDF file's variable; `None` if no axis has any, or the file is not to be read.
+pub fn latitudes_in(blobs: &dyn Blobs, blob: &Digest, variable: &str) -> Option<Latitudes> {
+    let header = Header::read(blobs, blob).ok()?;
+    let variable = header.variable(variable)?;
+    let shape = header.shape(variable);
+    let axes: Vec<usize> = (0..shape.len())
+        .filter(|i| shape[*i] != 1 || header.dimensions[variable.dimensions[*i]].record)
+        .map(|i| variable.dimensions[i])
+        .collect();
+    let (axis, list) = (1..axes.len()).find_map(|k| Some((k - 1, latitude_variable(&header, axes[k])?)))?;
+    let count = header.dimensions[axes[axis + 1]].length;
+    let (stride, number) = (0, list.kind.number()?);
+    let (packing, missing) = (packing(list), Vec::new());
+    let list = Member { blob: *blob, samples: 1, first: list.begin, stride, number, packing, missing, masks: false };
+    Some(Latitudes { axis, values: values(blobs, &list, count).ok()? })
+}
+
 /// Faults of counts that no mode can come from.
 fn check_counts(spec: &Spec, table: &Table, faults: &mut Faults) {
     let (n, p) = (table.samples(), table.points());
@@ -327,11 +344,7 @@ fn member_of(
         let detail = format!("`{name}` holds unsigned integers, which this version does not read");
         return Err(FileFault::new("not-yet", detail, "store it as float"));
     }
-    let one = |attribute: &str| variable.numbers(attribute).and_then(|numbers| numbers.first().copied());
-    let packing = match (one("scale_factor"), one("add_offset")) {
-        (None, None) => None,
-        (scale, offset) => Some((scale.unwrap_or(1.0), offset.unwrap_or(0.0))),
-    };
+    let packing = packing(variable);
     if packing.is_some_and(|(scale, offset)| !scale.is_finite() || !offset.is_finite()) {
         let detail = format!("`{name}` has a scale or offset that is not finite");
         return Err(FileFault::new(
@@ -344,6 +357,15 @@ fn member_of(
     let missing = missing(variable, number)?;
     let masks = spec.mask_fill;
     Ok(Member { blob: *blob, samples, first: variable.begin, stride, number, packing, missing, masks })
+}
+
+/// `scale_factor` and `add_offset`, if there is one of them.
+fn packing(variable: &Variable) -> Option<(f64, f64)> {
+    let one = |attribute: &str| variable.numbers(attribute).and_then(|numbers| numbers.first().copied());
+    match (one("scale_factor"), one("add_offset")) {
+        (None, None) => None,
+        (scale, offset) => Some((scale.unwrap_or(1.0), offset.unwrap_or(0.0))),
+    }
 }
 
 /// Stored numbers that stand for nothing: `_FillValue` (or the format's own if there is none) and `missing_value`.

@@ -26,11 +26,11 @@ use alloc::vec::Vec;
 use forge_event::limits::INLINE_BYTES_MAX;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{
-    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+    self, Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
 };
 use inputs::Inputs;
 use serde_json::Value;
-use spec::Spec;
+use spec::{Latitude, Layout, Spec};
 use stage::{ANSWER_BYTES_MAX, Answer, Body, Payload};
 
 /// Numbers are looked at before a job is taken if the members have no more than this; else its first stage does.
@@ -85,6 +85,16 @@ impl Family for ClimatePca {
     fn metadata(&self, spec: &[u8], plans: &[&[u8]]) -> Metadata {
         let spec = Spec::reread(spec);
         let mut known = json::object([("members", spec.members.len().into()), ("modes", spec.modes.into())]);
+        // Where the latitudes of the grid are to be found.
+        let grid = match (spec.weights.latitude(), &spec.layout) {
+            (Some(Latitude::Blob(blob)), _) => json::object([("latitudes", format!("{blob}").into())]),
+            (_, Layout::Netcdf3 { var }) => json::object([
+                ("latitudes_in", format!("{}", spec.members[0]).into()),
+                ("variable", var.as_str().into()),
+            ]),
+            (_, Layout::Npy) => Metadata::new(),
+        };
+        known.extend(grid);
         if let Some(Body { table, stage, .. }) = plans.last().map(|plan| Body::decode(plan)) {
             known.extend(json::object([("samples", table.samples().into()), ("points", table.points().into())]));
             known.insert("stage".into(), stage.name().into());
@@ -95,6 +105,20 @@ impl Family for ClimatePca {
 
     fn is_final(&self, code: &str) -> bool {
         code == kernel::NOT_CONVERGED
+    }
+
+    fn advice(&self, code: &str) -> &'static str {
+        match code {
+            kernel::NOT_CONVERGED => {
+                "the eigenvectors cannot be told apart to the precision that is asked for; ask for fewer `modes`, or \
+                 look for values of very different size in the members"
+            }
+            _ => family::ADVICE,
+        }
+    }
+
+    fn stage_count(&self, spec: &[u8], _first: &[u8]) -> u32 {
+        if Spec::reread(spec).projects() { 4 } else { 3 }
     }
 
     fn payload(&self, _spec: &[u8], plan: &[u8], shard: ShardIndex) -> Vec<u8> {

@@ -10,6 +10,7 @@ pub mod film;
 pub mod movie;
 pub mod pack;
 mod plan;
+mod sides;
 pub mod spec;
 pub mod texts;
 mod verify;
@@ -24,38 +25,62 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use forge_event::{Digest, ShardIndex};
 use forge_projections::family::{
-    Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
+    self, Blobs, CheckedSpec, Family, Fault, Metadata, MidState, Past, Plan, PlanHints, SpecFault,
 };
 use serde_json::Value;
 use spec::Spec;
 use work::{Body, Stage, Texts};
 
-/// Codes that speak of the input or of the spec, not of the agent that says them.
-const FINAL: [&str; 24] = [
-    "audio-unreadable",
-    "cells-differ",
-    "cues-overlap",
-    "encode-failed",
-    "format-not-taken",
-    "input-damaged",
-    "input-is-a-playlist",
-    "input-not-taken",
-    "input-too-large",
-    "input-truncated",
-    "input-unreadable",
-    "negative-pts",
-    "no-frames",
-    "no-samples",
-    "no-video",
-    "output-differs",
-    "output-too-large",
-    "part-unreadable",
-    "pictures-differ",
-    "resolution-changes",
-    "subtitle-unreadable",
-    "time-out-of-range",
-    "times-not-ascending",
-    "too-many-frames",
+/// Codes that speak of the input or of the spec, not of the agent that says them: why, and what to do.
+const FINAL: [(&str, &str); 24] = [
+    (
+        "audio-unreadable",
+        "an audio track cannot be decoded whole; look at it with ffmpeg, or leave it out with codec drop",
+    ),
+    (
+        "cells-differ",
+        "the encoder begins cells with different stream headers; set `cell_frames` so high that there is one cell, or use another codec",
+    ),
+    (
+        "cues-overlap",
+        "cues of a subtitle track overlap, which mp4 and mov cannot hold; use mkv, or set `subtitle` to drop",
+    ),
+    (
+        "encode-failed",
+        "the encoder or a filter does not take these pictures with these options; compare sides, pixel format and options in `video` with what the codec allows",
+    ),
+    (
+        "format-not-taken",
+        "the input is of a container that is not read here; convert it to mp4, mov, mkv, ts, avi, flv, ogg, nut, mxf or ivf",
+    ),
+    ("input-damaged", "pictures of the input cannot be decoded; upload an undamaged copy"),
+    ("input-is-a-playlist", "the input names other files, which are not read; upload the film itself"),
+    (
+        "input-not-taken",
+        "the input has streams, formats or times beyond what is handled; remux it with ffmpeg, with fewer streams",
+    ),
+    ("input-too-large", "the input passes 64 GiB; cut it into several files"),
+    ("input-truncated", "the input ends before its last picture; upload it whole"),
+    ("input-unreadable", "ffmpeg cannot read the input; look at it with ffprobe, and upload a film"),
+    ("negative-pts", "something of the input is shown before time 0; shift its times with ffmpeg -output_ts_offset"),
+    ("no-frames", "no picture of the input can be shown; upload a film"),
+    ("no-samples", "an audio track is empty; leave it out with codec drop"),
+    ("no-video", "no stream of the input is a video; upload a film"),
+    (
+        "output-differs",
+        "the output does not decode to what went into it, so the encoder is not true to this input and these options; use another codec or pixel format",
+    ),
+    ("output-too-large", "the output passes 2 GiB; ask for smaller pictures or less quality, or cut the input"),
+    ("part-unreadable", "parts of the output do not fit together; use another codec or container"),
+    ("pictures-differ", "the input decodes differently from run to run; repair it with ffmpeg, and upload it anew"),
+    ("resolution-changes", "pictures of different sizes are in one stream; cut the input where they change"),
+    ("subtitle-unreadable", "a subtitle track cannot be read; set `subtitle` to drop, or repair the track"),
+    ("time-out-of-range", "a time of the input is out of the range that is handled; rewrite its times with ffmpeg"),
+    (
+        "times-not-ascending",
+        "two pictures of the input have the same time, or one runs backwards; rewrite its times with ffmpeg",
+    ),
+    ("too-many-frames", "the input has more pictures than are taken; cut it into several files"),
 ];
 
 /// The family.
@@ -75,6 +100,9 @@ impl Family for Ffmpeg {
         let mut faults = Faults::default();
         let read = Spec::read(spec, &mut faults);
         faults.check_shard_cells(shard_cells);
+        if let Some(read) = &read {
+            sides::check_spec(&read.video, &mut faults);
+        }
         let read = faults.unless_any(read)?;
         Ok(CheckedSpec { spec: read.canonical(), inputs: Vec::from([read.input]) })
     }
@@ -124,7 +152,15 @@ impl Family for Ffmpeg {
     }
 
     fn is_final(&self, code: &str) -> bool {
-        FINAL.contains(&code)
+        FINAL.iter().any(|(known, _)| *known == code)
+    }
+
+    fn advice(&self, code: &str) -> &'static str {
+        FINAL.iter().find(|(known, _)| *known == code).map_or(family::ADVICE, |(_, advice)| advice)
+    }
+
+    fn stage_count(&self, _spec: &[u8], _first: &[u8]) -> u32 {
+        4
     }
 
     fn software(&self) -> &'static [&'static str] {

@@ -4,6 +4,7 @@ use super::codec::{AudioCodec, Container, copy_fits};
 use super::cut;
 use super::film::{FILM_BYTES_MAX, Film};
 use super::pack::{self, PackHead};
+use super::sides::{self, Source};
 use super::spec::Spec;
 use super::texts::{Cued, Text, TextHead, Told};
 use super::work::{Blob, Body, Expected, ExpectedTexts, FORMAT, Heard, Packed, Seen, Stage, Task, Texts, Track, Work};
@@ -81,6 +82,8 @@ fn plan_parts(spec: &Spec, probe: &DoneStage<'_>, hints: PlanHints, blobs: &dyn 
     let (probed, texts) = verify::probed(spec, result).expect("a folded result passed its checks");
     let texts = plan_texts(spec, texts)?;
     let film = film(&probed.film, blobs)?;
+    let source = Source { width: film.width, height: film.height, pix_fmt: &film.pix_fmt };
+    sides::check_source(&spec.video, source)?;
     let mut tracks = Vec::new();
     for audio in spec.tracks() {
         let Some(sound) = film.sounds.get(usize::from(audio.track)) else {

@@ -32,7 +32,7 @@ const WINDOW: u64 = 1 << 20;
 /// Texts at the start of files that name other files.
 const PLAYLISTS: [&[u8]; 4] = [b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD"];
 /// The start of a file that is one picture.
-const IMAGES: [&[u8]; 3] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8"];
+const IMAGES: [&[u8]; 2] = [b"\x89PNG", b"\xff\xd8\xff"];
 /// Bytes of the input that are looked at.
 const FRONT: usize = 16;
 /// A longer list of samples is left to the probe. Units: bytes.
@@ -65,6 +65,10 @@ fn look(input: &Digest, blobs: &dyn Blobs) -> Result<Option<(&'static str, &'sta
     }
     if IMAGES.iter().any(|text| front.starts_with(text)) {
         return Ok(Some(("format-not-taken", "this file is one picture, not a film")));
+    }
+    if front.starts_with(b"GIF8") {
+        let detail = "this file is a GIF, one picture or many, which is not read here: make it an mp4 with ffmpeg";
+        return Ok(Some(("format-not-taken", detail)));
     }
     if &front[4..8] != b"ftyp" {
         return Ok(None);

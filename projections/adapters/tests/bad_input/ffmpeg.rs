@@ -57,6 +57,18 @@ fn specs(cases: &mut Cases, good: &Value) {
         ],
     );
     of.fields(
+        "pictures that no encoder takes",
+        [
+            ("/video/filters", filter(json!({"scale": [16_384, 16_384]})), "/0/scale", "picture-too-large"),
+            (
+                "/video/filters",
+                json!([{"scale": [64, 48]}, {"crop": [64, 48, 1, 0]}]),
+                "/1/crop",
+                "crop-outside-picture",
+            ),
+        ],
+    );
+    of.fields(
         "audio that is none",
         [
             ("/audio", json!([{"track": 0, "codec": "mp3"}]), "/0/codec", "unknown-value"),
@@ -86,6 +98,13 @@ fn specs(cases: &mut Cases, good: &Value) {
             ("/video/args", json!("-crf 20"), "", "wrong-type"),
         ],
     );
+    for (codec, args) in [("libx264", json!({"pix_fmt": "yuv420p"})), ("libx265", json!({"pix_fmt": "yuv422p"}))] {
+        let video = json!({"codec": codec, "args": args, "filters": [{"scale": [63, 48]}]});
+        let spec = with(good, "/video", video);
+        cases.of(KIND, good).spec("odd sides where pixels share colours", spec, "/video/filters/0/scale", "odd-sides");
+    }
+    let whole = json!({"codec": "libx264", "args": {"pix_fmt": "yuv444p"}, "filters": [{"scale": [63, 47]}]});
+    cases.of(KIND, good).taken("odd sides where they do not", "/video", whole);
     let lossy = with(good, "/video/args", json!({"lossless": false}));
     cases.of(KIND, good).spec("ffv1 with a loss", lossy, "/video/args/lossless", "out-of-range");
 }

@@ -2,6 +2,7 @@
 
 use super::files::*;
 use forge_adapters::climate_pca::ClimatePca;
+use forge_adapters::climate_pca::inputs::latitudes_in;
 use forge_adapters::laws::MemoryBlobs;
 use forge_projections::family::{Family, SpecFault};
 use serde_json::{Value, json};
@@ -79,6 +80,20 @@ fn the_good_ones_are_good_and_canonical() {
     let file = netcdf(false, GRID, 0, &[north(), variable(&[0, 1, 2], FLOAT)]);
     spec["members"] = json!([blobs.keep(&file).to_string()]);
     assert!(faults(&blobs, &spec).is_ok());
+}
+
+#[test]
+fn a_file_tells_which_way_its_latitudes_go() {
+    let blobs = MemoryBlobs::default();
+    let keep = |bytes: Vec<u8>| blobs.keep(&bytes);
+    let file = keep(netcdf(false, GRID, 0, &[north(), variable(&[0, 1, 2], FLOAT)]));
+    let found = latitudes_in(&blobs, &file, "t").expect("they are there");
+    let stored: Vec<f64> = latitudes(4).iter().map(|lat| f64::from(*lat as f32)).collect();
+    assert_eq!((found.axis, found.values), (0, stored));
+    assert_eq!(latitudes_in(&blobs, &file, "no such"), None);
+    let silent = keep(netcdf(false, GRID, 0, &[variable(&[0, 1, 2], FLOAT)]));
+    assert_eq!(latitudes_in(&blobs, &silent, "t"), None);
+    assert_eq!(latitudes_in(&blobs, &keep(b"no file of this kind".to_vec()), "t"), None);
 }
 
 #[test]
