@@ -25,7 +25,8 @@ fn run(seeds: &[u64]) -> Vec<Report> {
 
 #[test]
 fn every_invariant_holds_under_every_fault() {
-    let seeds: Vec<u64> = (1..=12).collect();
+    // 17: a shard is taken up behind a checkpoint, which is seldom.
+    let seeds: Vec<u64> = (1..=11).chain([17]).collect();
     let mut corpus = Corpus::default();
     run(&seeds).iter().for_each(|report| corpus.add(report));
     assert!(corpus.failures.is_empty(), "{corpus}");

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 /// What a session is told.
@@ -55,7 +56,14 @@ struct Entry {
 
 /// The live sessions of a node, by agent.
 #[derive(Clone, Debug, Default)]
-pub struct Sessions(Arc<Mutex<Table>>);
+pub struct Sessions(Arc<Place>);
+
+#[derive(Debug, Default)]
+struct Place {
+    table: Mutex<Table>,
+    /// Told when a session takes its place.
+    arrived: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -74,7 +82,7 @@ pub(super) struct Registered {
 
 impl Sessions {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn count(&self) -> usize {
@@ -96,6 +104,8 @@ impl Sessions {
         if let Some(earlier) = table.entries.insert(agent, entry) {
             earlier.shared.inbox.close();
         }
+        drop(table);
+        self.0.arrived.notify_one();
         Registered { sessions: self.clone(), agent, serial, shared }
     }
 
@@ -166,17 +176,30 @@ impl Drop for Registered {
     }
 }
 
-/// Routes committed turns until `stop`.
+/// Routes committed turns until `stop`. With nobody to tell, no turn wakes it.
 pub(super) async fn route(hub: Hub, sessions: Sessions, stop: CancellationToken) {
-    let mut turns = hub.subscribe();
-    let mut seen: Option<u64> = None;
     loop {
-        let turn = tokio::select! {
+        tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            turn = turns.recv() => turn,
-        };
-        match turn {
+            () = sessions.0.arrived.notified() => {}
+        }
+        let turns = hub.subscribe();
+        // What came before it is in the state.
+        sessions.tell_all(|| Routed::LookAgain);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = route_while_any(&hub, &sessions, turns) => {}
+        }
+    }
+}
+
+/// Routes turns until there is no session, or no log.
+async fn route_while_any(hub: &Hub, sessions: &Sessions, mut turns: broadcast::Receiver<Arc<CommittedTurn>>) {
+    let mut seen: Option<u64> = None;
+    while sessions.count() > 0 {
+        match turns.recv().await {
             Ok(turn) => {
                 let expected = turn.turn.expected.turns;
                 // A gap: the state came from a snapshot meanwhile.
@@ -184,7 +207,7 @@ pub(super) async fn route(hub: Hub, sessions: Sessions, stop: CancellationToken)
                     sessions.tell_all(|| Routed::LookAgain);
                 }
                 seen = Some(turn.head.turns);
-                route_turn(&hub, &sessions, &turn);
+                route_turn(hub, sessions, &turn);
             }
             Err(RecvError::Lagged(_)) => {
                 seen = None;
