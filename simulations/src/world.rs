@@ -141,18 +141,23 @@ async fn meet(cluster: &Cluster, oracle: &Oracle) {
 /// The last look at every node: its state, and its history from the first event on.
 async fn finish(cluster: &Cluster, oracle: &Oracle) {
     let frames = oracle.frames();
+    // All at once: reading history lets the nodes go on.
     for node in 1..=NODES {
-        let (Some(committed), Some(log)) = (cluster.committed(node), cluster.log(node)) else { continue };
-        oracle.last_look(node, &committed);
+        cluster.committed(node).iter().for_each(|committed| oracle.last_look(node, committed));
+    }
+    for node in 1..=NODES {
+        let Some(log) = cluster.log(node) else { continue };
         let mut history = log.read(EventIndex(1));
         let mut turns = 0;
         let why = loop {
+            if turns == frames.len() {
+                break None;
+            }
             match history.next().await {
                 Some(Ok(turn)) if frames.get(turns) == Some(&turn.frame) => turns += 1,
                 Some(Ok(turn)) => break Some(format!("turn {} reads back as another", turn.head.turns)),
                 Some(Err(error)) => break Some(format!("history ends behind turn {turns}: {error}")),
-                None if turns < frames.len() => break Some(format!("history ends behind turn {turns}")),
-                None => break None,
+                None => break Some(format!("history ends behind turn {turns}")),
             }
         };
         if let Some(why) = why {
