@@ -85,16 +85,20 @@ impl Table {
         }
         let mut builder = Database::builder();
         builder.set_cache_size(PAGE_CACHE_BYTES);
-        let (database, device, half_bytes): (_, Box<dyn Device>, usize) = match disk {
-            Disk::File(path) => (builder.open(&path), Box::new(JournalFile::open(&journal_path(&path))?), HALF_BYTES),
+        let (database, device, half_bytes): (_, io::Result<Box<dyn Device>>, usize) = match disk {
+            Disk::File(path) => {
+                let journal = JournalFile::open(&journal_path(&path));
+                (builder.open(&path), journal.map(|file| Box::new(file) as Box<dyn Device>), HALF_BYTES)
+            }
             Disk::Backend(backend) => {
                 let supplied = Supplied::open(backend)?;
-                (builder.create_with_backend(supplied.clone()), Box::new(supplied), HALF_BYTES_SUPPLIED)
+                (builder.create_with_backend(supplied.clone()), Ok(Box::new(supplied)), HALF_BYTES_SUPPLIED)
             }
         };
         let table = Table(RwLock::new(Some(database.map_err(io::Error::other)?)));
+        // A store that is not ours, or of an earlier format, is told as that, whatever its journal.
         let Journaled { key, filed } = table.claim(node)?;
-        let (journal, found) = Journal::open(device, half_bytes, key, filed)?;
+        let (journal, found) = Journal::open(device?, half_bytes, key, filed)?;
         if let Some(last) = found.last() {
             let upto = last.number;
             let batches: Vec<Batch> = found.into_iter().map(|found| found.batch).collect();
@@ -130,9 +134,14 @@ impl Table {
             }
             transaction.commit().map_err(io::Error::other)
         })?;
-        if owner.node != node || owner.format != STORE_FORMAT {
-            let text = format!("the store belongs to node {} (format {}), not to {node}", owner.node, owner.format);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        let bad = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        if owner.node != node {
+            return bad(format!("the store belongs to node {}, not to {node}", owner.node));
+        }
+        if owner.format != STORE_FORMAT {
+            let found = owner.format;
+            let text = "export its log with the program that wrote it, or set it aside and join as a new node";
+            return bad(format!("the store is of format {found}, this program has format {STORE_FORMAT}: {text}"));
         }
         Ok(journaled)
     }
