@@ -19,15 +19,16 @@ pub struct Bundle {
 
 /// Who files: a thread of its own, so that the journal's other half can be filled meanwhile; or the caller.
 pub enum Filer {
-    Thread { bundles: mpsc::Sender<Bundle>, filed: mpsc::Receiver<io::Result<u64>>, busy: bool },
+    Thread { bundles: mpsc::SyncSender<Bundle>, filed: mpsc::Receiver<io::Result<u64>>, busy: bool },
     Caller,
 }
 
 impl Filer {
     /// Starts the thread; it ends with this value.
     pub fn start(shared: Arc<Shared>) -> io::Result<Filer> {
-        let (bundles, queue) = mpsc::channel::<Bundle>();
-        let (results, filed) = mpsc::channel();
+        // One at a time: each is waited for before the next.
+        let (bundles, queue) = mpsc::sync_channel::<Bundle>(1);
+        let (results, filed) = mpsc::sync_channel(1);
         let run = move || {
             for bundle in queue {
                 let upto = bundle.upto;

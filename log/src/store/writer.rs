@@ -117,14 +117,12 @@ impl Writer {
     /// Makes a batch durable and answers it; false if the store is closed or failed.
     fn write(&mut self, batch: Vec<Command>) -> bool {
         let started = Instant::now();
-        let committed = catch_unwind(AssertUnwindSafe(|| self.commit(&batch)));
-        let committed = committed.unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")));
-        let error = match committed {
+        let error = match sound(|| self.commit(&batch)) {
             Ok(entries) => {
                 if let Some(count) = entries {
                     self.shared.observe_fsync(started.elapsed(), count);
                 }
-                match self.acknowledge(batch) {
+                match sound(|| self.acknowledge(batch)) {
                     Ok(goes_on) => return goes_on,
                     Err(error) => error,
                 }
@@ -290,6 +288,11 @@ impl Writer {
         }
         Ok(true)
     }
+}
+
+/// A panic of the storage engine is an error like any other.
+fn sound<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")))
 }
 
 /// Takes what is queued, up to a batch's limits; nothing behind a `Close`.
