@@ -1,9 +1,8 @@
 //! Filing: redb takes over what the journal made durable, many batches in one transaction.
 
-use super::Shared;
 use super::batch::Batch;
+use super::{Shared, sound};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use tokio::time::Instant;
@@ -75,8 +74,7 @@ impl Filer {
 /// Files a bundle. A failure stops the store at once: its writer may be waiting for commands.
 pub fn file(shared: &Shared, bundle: Bundle) -> io::Result<()> {
     let started = Instant::now();
-    let done = catch_unwind(AssertUnwindSafe(|| shared.table.file(&bundle.batches, bundle.upto)));
-    let done = done.unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")));
+    let done = sound(|| shared.table.file(&bundle.batches, bundle.upto));
     match &done {
         Ok(()) => {
             shared.observe_fsync(started.elapsed(), 0);

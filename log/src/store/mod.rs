@@ -27,6 +27,7 @@ use openraft::alias::LogIdOf;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use record::ChainDigest;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::Table;
@@ -219,6 +220,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// A panic of the storage engine is an error like any other.
+fn sound<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")))
 }
 
 /// What an entry's payload weighs.

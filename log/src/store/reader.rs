@@ -1,7 +1,7 @@
 //! Reading the log: memory first, then disk, never more than 1 MiB at a time.
 
 use super::record::corrupt;
-use super::{LogStore, Shared};
+use super::{LogStore, Shared, sound};
 use crate::types::{Entry, LogId, Types, Vote};
 use futures::{Stream, StreamExt, stream};
 use openraft::alias::LeaderIdOf;
@@ -10,7 +10,6 @@ use openraft::storage::{LeaderBoundedStreamError, LeaderBoundedStreamResult, Raf
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A read stops behind this. Units: bytes.
@@ -22,8 +21,7 @@ impl LogStore {
     /// # Errors
     /// If the disk fails or lies. That is fatal: the store stops.
     pub fn slice(&self, first: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let read = catch_unwind(AssertUnwindSafe(|| self.shared.slice(first, end)));
-        let read = read.unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")));
+        let read = sound(|| self.shared.slice(first, end));
         read.inspect_err(|error| self.shared.fail(&format!("cannot read the log: {error}")))
     }
 }

@@ -1,17 +1,16 @@
 //! The one writer: everything queued goes into one batch of the journal and one fsync, then the answers go out in order.
 
-use super::Shared;
 use super::batch::{Batch, Step};
 use super::filing::{self, Bundle, Filer};
 use super::journal::Journal;
 use super::record::ChainDigest;
 use super::table::ChainEnd;
+use super::{Shared, sound};
 use crate::form::{LogIdForm, VoteForm, entry_pieces};
 use crate::types::Entry;
 use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -288,11 +287,6 @@ impl Writer {
         }
         Ok(true)
     }
-}
-
-/// A panic of the storage engine is an error like any other.
-fn sound<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")))
 }
 
 /// Takes what is queued, up to a batch's limits; nothing behind a `Close`.
