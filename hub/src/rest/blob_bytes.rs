@@ -11,6 +11,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use forge_api::blob::Kept;
 use forge_api::problem::ProblemBody;
@@ -363,17 +364,7 @@ fn labelled(mut response: Response, etag: &str) -> Response {
 
 /// A digest as RFC 9530 writes it: a dictionary of byte sequences, here of one.
 fn digest_field(digest: &Digest) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("blake3=:");
-    for three in digest.0.chunks(3) {
-        let bits = three.iter().enumerate().fold(0u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
-        for letter in 0..4 {
-            let at = (bits >> (18 - 6 * letter)) as usize & 63;
-            text.push(if letter <= three.len() { char::from(LETTERS[at]) } else { '=' });
-        }
-    }
-    text.push(':');
-    text
+    format!("blake3=:{}:", BASE64_STANDARD.encode(digest.0))
 }
 
 /// Where the whole blob can be had without us; `None` if only here.
