@@ -1,5 +1,6 @@
 //! Raft's state machine: compare-and-append, then the machine's fold.
 
+use crate::archive::Heads;
 use crate::files::Files;
 use crate::form::{LogIdForm, StoredMembershipForm};
 use crate::log::Fault;
@@ -43,12 +44,14 @@ pub struct Places {
     /// Changes when a segment became due, or a snapshot was installed: the archive need not wake for each turn.
     pub due: watch::Sender<u64>,
     pub segment_leaves: u64,
+    /// Of turns that are not sealed yet.
+    pub(crate) heads: Arc<Heads>,
 }
 
 impl Places {
     pub fn new(segment_leaves: u64) -> Self {
         let (applied, index) = (watch::Sender::new(Applied::default()), watch::Sender::new(0));
-        Places { applied, index, due: watch::Sender::new(0), segment_leaves }
+        Places { applied, index, due: watch::Sender::new(0), segment_leaves, heads: Arc::default() }
     }
 
     fn publish(&self, applied: Applied) {
@@ -107,7 +110,9 @@ impl Applier {
         if turn.expected != self.head {
             return Ok(Answer::Ignored(self.head));
         }
-        self.head = self.head.after(frame, turn.len());
+        let before = self.head;
+        self.head = before.after(frame, turn.len());
+        self.places.heads.note(id.index(), before, self.head);
         slice.bytes += frame.len();
         slice.turns.push(Arc::new(CommittedTurn {
             turn,

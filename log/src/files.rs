@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 /// A file that is being written ends so until it is finished.
 const UNFINISHED: &str = ".tmp";
 const RESERVE_FILE: &str = "reserve";
+/// A file that grows is synced each time it grew by this much. Units: bytes.
+const UNSYNCED_BYTES_MAX: usize = 512 << 10;
 
 /// A folder of immutable files. Names are relative, with `/` between a folder and its file.
 ///
@@ -63,7 +65,7 @@ impl Files for RealFiles {
         let path = self.path(name);
         let aside = self.path(&format!("{name}{UNFINISHED}"));
         make_folder(parent(&path))?;
-        let file = File::create(&aside)?;
+        let file = GrowingFile::new(File::create(&aside)?);
         Ok(Box::new(RealWriter { file, aside, path, finished: false }))
     }
 
@@ -146,8 +148,49 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-struct RealWriter {
+/// A file that reaches the disk while it grows.
+///
+/// The flush of a large file in one piece would hold up every other sync of its disk, those of the Raft log before all.
+#[derive(Debug)]
+pub struct GrowingFile {
     file: File,
+    unsynced: usize,
+}
+
+impl GrowingFile {
+    /// Writes go on where the file stands.
+    pub fn new(file: File) -> GrowingFile {
+        GrowingFile { file, unsynced: 0 }
+    }
+
+    /// Makes all of it durable.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+impl Write for GrowingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(UNSYNCED_BYTES_MAX - self.unsynced)];
+        let written = self.file.write(piece)?;
+        self.unsynced += written;
+        if self.unsynced == UNSYNCED_BYTES_MAX {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct RealWriter {
+    file: GrowingFile,
     aside: PathBuf,
     path: PathBuf,
     finished: bool,
@@ -194,5 +237,18 @@ mod tests {
         files.remove("a/one").expect("removed twice");
         assert!(files.list("a").expect("listed").is_empty());
         assert!(files.free_bytes().expect("asked") > 0);
+    }
+
+    #[test]
+    fn a_file_that_is_synced_while_it_grows_has_every_byte() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("large");
+        let bytes: Vec<u8> = (0..3 * UNSYNCED_BYTES_MAX + 7).map(|n| (n % 251) as u8).collect();
+        let mut file = GrowingFile::new(File::create(&path).expect("created"));
+        for part in bytes.chunks(UNSYNCED_BYTES_MAX / 3 + 1) {
+            file.write_all(part).expect("written");
+        }
+        file.sync_all().expect("synced");
+        assert!(fs::read(&path).expect("read") == bytes);
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::clock::changed_at;
 use forge_event::{Digest, Timestamp};
+use forge_log::files::GrowingFile;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -138,7 +139,7 @@ impl Folder {
         if from > 0 {
             hash_into(&mut hasher, &mut file)?;
         }
-        Ok(Upload { digest, path, file, hasher, bytes: from, taken })
+        Ok(Upload { digest, path, file: GrowingFile::new(file), hasher, bytes: from, taken })
     }
 
     /// Keeps bytes that come in parts; gives their digest and length.
@@ -153,7 +154,7 @@ impl Folder {
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = self.root.join("incoming").join(format!("own-{}-{number}.tmp", std::process::id()));
         let aside = Aside(path);
-        let mut file = File::create(&aside.0)?;
+        let mut file = GrowingFile::new(File::create(&aside.0)?);
         let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
         for part in parts {
             let part = part?;
@@ -284,7 +285,7 @@ impl Drop for Taken<'_> {
 pub struct Upload<'f> {
     digest: Digest,
     path: PathBuf,
-    file: File,
+    file: GrowingFile,
     hasher: blake3::Hasher,
     bytes: u64,
     taken: Taken<'f>,

@@ -1,5 +1,6 @@
 //! History as files: segments that never change, and the tail of the Raft log behind them.
 
+mod heads;
 mod pull;
 mod read;
 mod seal;
@@ -14,6 +15,7 @@ use crate::network::Transport;
 use crate::raft::Metrics;
 use crate::store::LogStore;
 use forge_event::{EventIndex, Head, NodeId};
+pub(crate) use heads::Heads;
 use segment::SegmentFile;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +34,7 @@ pub struct Archive {
     files: Arc<dyn Files>,
     store: LogStore,
     segment_leaves: u64,
+    heads: Arc<Heads>,
     held: Mutex<Held>,
     count: watch::Sender<u64>,
     incomplete: watch::Sender<bool>,
@@ -56,12 +59,13 @@ pub(crate) struct ArchiveTask {
 
 impl Archive {
     /// Lists what is on disk; a segment's bytes are verified when they are read.
-    pub(crate) fn open(files: Arc<dyn Files>, store: LogStore, segment_leaves: u64) -> io::Result<Archive> {
+    pub(crate) fn open(files: Arc<dyn Files>, store: LogStore, places: &Places) -> io::Result<Archive> {
         let (segments, stub) = segment::list(&files)?;
         let archive = Archive {
             files,
             store,
-            segment_leaves,
+            segment_leaves: places.segment_leaves,
+            heads: places.heads.clone(),
             count: watch::Sender::new(segments.len() as u64),
             incomplete: watch::Sender::new(false),
             held: Mutex::new(Held { segments, stub }),

@@ -5,7 +5,6 @@ use super::segment::{Note, SegmentFile, SegmentWriter, segment_name, stub_name, 
 use super::{Archive, ArchiveTask, Place};
 use crate::apply::Applied;
 use crate::form::to_bytes;
-use crate::log::ReadTurn;
 use crate::network::client::within;
 use crate::network::wire::{bad, read_form, recv_message, send_message};
 use crate::network::{FrameReceiver, FrameSender, Lane, Link};
@@ -117,6 +116,7 @@ impl ArchiveTask {
             if turn.expected != head {
                 return Err(bad("a turn that does not continue the chain"));
             }
+            let before = head;
             head = head.after(&frame, turn.len());
             if writer.is_none() {
                 let cluster = match archive.held().segments.first() {
@@ -127,7 +127,7 @@ impl ArchiveTask {
                 writer = Some(SegmentWriter::create(&archive.files, name, cluster, after.head)?);
             }
             if let Some(writer) = &mut writer {
-                writer.push(&ReadTurn { turn, frame, head })?;
+                writer.push(before, &frame, head)?;
             }
         }
         let Some(writer) = writer else { return Err(bad("no turns where some are missing")) };

@@ -8,7 +8,7 @@ use crate::types::{Entry, Payload};
 use bytes::Bytes;
 use forge_event::archive::{Header, MAGIC, encode_header, encode_trailer};
 use forge_event::codec::decode_turn;
-use forge_event::{Digest, EventIndex, Head};
+use forge_event::{Digest, EventIndex, Head, Turn};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use openraft::EntryPayload;
@@ -39,8 +39,29 @@ struct Tail {
     entries: VecDeque<Entry>,
 }
 
+/// A turn at its place in the chain.
+pub(super) struct Link {
+    pub before: Head,
+    pub frame: Bytes,
+    pub head: Head,
+    /// Unless its head was known, so that nobody had to decode it yet.
+    turn: Option<Turn>,
+}
+
 /// A turn, and its Raft entry if it came from the Raft log.
-pub(super) type Step = (ReadTurn, Option<u64>);
+pub(super) type Step = (Link, Option<u64>);
+
+impl Link {
+    fn of(ReadTurn { turn, frame, head }: ReadTurn) -> Link {
+        Link { before: turn.expected, frame, head, turn: Some(turn) }
+    }
+
+    fn decoded(self) -> Result<ReadTurn, ReadError> {
+        let decode = || decode_turn(&self.frame).map(|(turn, _)| turn);
+        let turn = self.turn.map_or_else(decode, Ok).map_err(|_| corrupt(format!("turn {}", self.head.turns)))?;
+        Ok(ReadTurn { turn, frame: self.frame, head: self.head })
+    }
+}
 
 impl History {
     pub fn new(archive: Arc<Archive>, from: EventIndex, end: Applied) -> Self {
@@ -58,7 +79,7 @@ impl History {
                 self.source = Some(self.seek()?);
             }
             let step = match self.source.as_mut() {
-                Some(Source::File(reader)) => reader.next()?.map(|turn| (turn, None)),
+                Some(Source::File(reader)) => reader.next()?.map(|turn| (Link::of(turn), None)),
                 Some(Source::Tail(tail)) => match tail.next(&self.archive, self.end)? {
                     TailStep::Turn(turn, index) => Some((*turn, Some(index))),
                     TailStep::Gone if !sought => {
@@ -78,8 +99,8 @@ impl History {
             if behind || turn.head.events < self.from.0 {
                 continue;
             }
-            if self.at.is_some_and(|at| at != turn.turn.expected) {
-                return Err(corrupt(format!("the chain behind turn {}", turn.turn.expected.turns)));
+            if self.at.is_some_and(|at| at != turn.before) {
+                return Err(corrupt(format!("the chain behind turn {}", turn.before.turns)));
             }
             self.at = Some(turn.head);
             return Ok(Some((turn, index)));
@@ -106,7 +127,7 @@ impl History {
 }
 
 enum TailStep {
-    Turn(Box<ReadTurn>, u64),
+    Turn(Box<Link>, u64),
     /// The entries were purged meanwhile, or never were here.
     Gone,
 }
@@ -129,12 +150,23 @@ impl Tail {
                 let index = entry.log_id.index();
                 self.next = index + 1;
                 let EntryPayload::Normal(Payload(frame)) = entry.payload else { continue };
-                let (turn, _) = decode_turn(&frame).map_err(|_| corrupt(format!("the turn of entry {index}")))?;
-                if turn.expected != self.head {
-                    continue;
-                }
-                self.head = self.head.after(&frame, turn.len());
-                return Ok(TailStep::Turn(Box::new(ReadTurn { turn, frame, head: self.head }), index));
+                let before = self.head;
+                let mut decoded = None;
+                self.head = match archive.heads.after(index, &before) {
+                    Some(head) => head,
+                    None => {
+                        let (turn, _) =
+                            decode_turn(&frame).map_err(|_| corrupt(format!("the turn of entry {index}")))?;
+                        if turn.expected != before {
+                            continue;
+                        }
+                        let count = turn.len();
+                        decoded = Some(turn);
+                        before.after(&frame, count)
+                    }
+                };
+                let link = Link { before, head: self.head, frame, turn: decoded };
+                return Ok(TailStep::Turn(Box::new(link), index));
             }
         }
     }
@@ -158,7 +190,7 @@ impl Archive {
             tokio::task::yield_now().await;
             match history.next() {
                 Ok(None) => None,
-                Ok(Some((turn, _))) => Some((Ok(turn), Some(history))),
+                Ok(Some((turn, _))) => Some((turn.decoded(), Some(history))),
                 Err(error) => Some((Err(error), None)),
             }
         })
@@ -202,7 +234,7 @@ impl Archive {
 /// Where an export stands.
 enum Export {
     Header { archive: Arc<Archive>, from: EventIndex, to: EventIndex, end: Applied },
-    Turn { turn: Box<ReadTurn>, rest: Box<History>, before: Head, to: EventIndex },
+    Turn { turn: Box<Link>, rest: Box<History>, before: Head, to: EventIndex },
     Next { rest: Box<History>, before: Head, head: Head, to: EventIndex },
 }
 
@@ -213,7 +245,7 @@ impl Export {
                 let cluster = archive.cluster(end)?;
                 let mut rest = Box::new(History::new(archive, from, end));
                 let first = if from > to { None } else { rest.next()? };
-                let before = first.as_ref().map_or(end.head, |(turn, _)| turn.turn.expected);
+                let before = first.as_ref().map_or(end.head, |(turn, _)| turn.before);
                 let header = encode_header(&Header { magic: MAGIC, cluster, before });
                 let next = match first {
                     Some((turn, _)) => Export::Turn { turn: Box::new(turn), rest, before, to },

@@ -58,7 +58,7 @@ impl Archive {
         let mut turns = 0;
         let raft_index = loop {
             let (turn, index) = history.next()?.ok_or_else(|| corrupt("the log before its own head"))?;
-            writer.push(&turn).map_err(write_error)?;
+            writer.push(turn.before, &turn.frame, turn.head).map_err(write_error)?;
             if turn.head.events / self.segment_leaves > before.events / self.segment_leaves {
                 break index.ok_or_else(|| corrupt("the stub: it reaches the end of a segment"))?;
             }
@@ -70,6 +70,7 @@ impl Archive {
         let segment = writer.finish(&self.files, raft_index)?;
         segment.keep(&self.files).map_err(write_error)?;
         self.add(segment);
+        self.heads.forget(raft_index);
         if let Some(stub) = self.set_stub(None) {
             stub.discard(&self.files).map_err(|error| io_error(&stub.name, error))?;
         }

@@ -155,15 +155,16 @@ impl SegmentWriter {
         Ok(writer)
     }
 
-    pub fn push(&mut self, turn: &ReadTurn) -> io::Result<()> {
-        assert_eq!(turn.turn.expected, self.head, "a segment's turns follow each other");
-        self.head = turn.head;
-        self.write(&turn.frame)
+    /// Takes the turn that leads from `before` to `head`.
+    pub fn push(&mut self, before: Head, frame: &[u8], head: Head) -> io::Result<()> {
+        assert_eq!(before, self.head, "a segment's turns follow each other");
+        self.head = head;
+        self.write(frame)
     }
 
     /// Makes the file durable, reads it back and compares; the caller notes it.
     ///
-    /// Its turns were decoded and chained as they came: equal bytes need no second decoding.
+    /// Its turns were decoded and chained when they were applied or as they came: equal bytes need no second decoding.
     pub fn finish(mut self, files: &Arc<dyn Files>, raft_index: u64) -> Result<SegmentFile, ReadError> {
         let name = self.name.clone();
         let trailer = encode_trailer(&trailer(self.before, self.head));

@@ -39,7 +39,9 @@ fn no_flipped_bit_and_no_cut_of_a_segment_is_read_as_something_else() {
     let cluster = Digest::of(&written[0].frame);
     let name = segment_name(EventIndex(1));
     let mut writer = SegmentWriter::create(&files, name.clone(), cluster, Head::default()).expect("created");
-    written.iter().for_each(|turn| writer.push(turn).expect("written"));
+    for turn in &written {
+        writer.push(turn.turn.expected, &turn.frame, turn.head).expect("written");
+    }
     let segment = writer.finish(&files, 30).expect("it verifies");
     segment.keep(&files).expect("noted");
 

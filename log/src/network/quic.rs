@@ -325,7 +325,9 @@ impl Receiver {
         if length > FRAME_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is longer than a link takes"));
         }
-        if self.buffer.len() < LENGTH_BYTES + length {
+        if let Some(missing) = (LENGTH_BYTES + length).checked_sub(self.buffer.len()).filter(|missing| *missing > 0) {
+            // Once, not by doubling; but nobody has memory for the asking.
+            self.buffer.reserve(missing.min(READ_BYTES));
             return Ok(None);
         }
         self.buffer.advance(LENGTH_BYTES);

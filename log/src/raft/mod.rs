@@ -130,9 +130,9 @@ impl RaftLog {
             fault: fault.clone(),
         })
         .map_err(OpenError::Store)?;
-        let archive = Archive::open(files.clone(), store.clone(), segment_leaves).map_err(OpenError::Archive)?;
-        let archive = Arc::new(archive);
         let places = Places::new(segment_leaves);
+        let archive = Archive::open(files.clone(), store.clone(), &places).map_err(OpenError::Archive)?;
+        let archive = Arc::new(archive);
         let applier =
             Applier::new(machine, store.clone(), files.clone(), executor.clone(), places.clone(), fault.clone());
         let config = Arc::new(config(&timing)?);

@@ -37,8 +37,11 @@ pub enum Step {
 pub struct Batch(Vec<u8>);
 
 impl Batch {
-    pub fn new() -> Batch {
-        Batch(vec![0; HEADER_BYTES])
+    /// With room for so many bytes of steps and records.
+    pub fn with_capacity(bytes: usize) -> Batch {
+        let mut all = Vec::with_capacity(HEADER_BYTES + bytes);
+        all.resize(HEADER_BYTES, 0);
+        Batch(all)
     }
 
     /// A batch from its bytes, header and all.
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn steps_read_back_in_order_and_a_cut_batch_is_an_error() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::with_capacity(0);
         assert!(batch.is_empty());
         batch.put(3, &[7; 32], (b"en", b"try"));
         batch.push(&Step::Purge { upto: 1 });

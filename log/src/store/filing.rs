@@ -53,6 +53,24 @@ impl Filer {
         }
     }
 
+    /// As [`Filer::wait`], of what is filed by now.
+    pub fn look(&mut self) -> io::Result<Option<u64>> {
+        let Filer::Thread { filed, busy, .. } = self else { return Ok(None) };
+        match filed.try_recv() {
+            Ok(done) => {
+                *busy = false;
+                done.map(Some)
+            }
+            Err(mpsc::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::TryRecvError::Disconnected) => Err(io::Error::other("the log's filer has stopped")),
+        }
+    }
+
+    /// Whether a bundle is being filed.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Filer::Thread { busy: true, .. })
+    }
+
     /// Hands a bundle over; the one before it must have been waited for. Gives its last batch's number if it is filed
     /// already.
     pub fn hand_over(&mut self, shared: &Shared, bundle: Bundle) -> io::Result<Option<u64>> {

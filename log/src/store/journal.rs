@@ -124,6 +124,11 @@ impl Journal {
         self.filled + padded(batch.written().len()) <= self.half_bytes
     }
 
+    /// Bytes in the half that is being filled.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
     /// Goes on in the other half, whose batches have to be filed by now.
     pub fn turn_over(&mut self) {
         self.half = 1 - self.half;
@@ -204,7 +209,7 @@ mod tests {
     }
 
     fn batch(first: u64) -> Batch {
-        let mut batch = Batch::new();
+        let mut batch = Batch::with_capacity(0);
         batch.push(&Step::Truncate { first });
         batch
     }

@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Step};
 use super::filing::{self, Bundle, Filer};
-use super::journal::Journal;
+use super::journal::{BLOCK_BYTES, Journal};
 use super::record::ChainDigest;
 use super::table::ChainEnd;
 use super::{Shared, sound};
@@ -22,6 +22,11 @@ pub const COMMANDS_MAX: usize = 4096;
 const BATCH_COMMANDS_MAX: usize = 1024;
 /// A batch takes no further command once its entries have this size. Units: bytes.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// What stands around a command's entries in a batch, about. Units: bytes.
+const STEP_BYTES: usize = 256;
+/// A half of the journal with this much in it is handed over as soon as the filer is free: little at a time, so that no
+/// flush of redb holds up the journal for long. Units: bytes.
+const BUNDLE_BYTES: usize = 1 << 20;
 
 /// Told once the change is durable, or why it is not.
 pub type Callback = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -139,7 +144,9 @@ impl Writer {
     /// One batch of the journal for all commands; gives how many entries it made durable, `None` if nothing had to be
     /// written.
     fn commit(&mut self, commands: &[Command]) -> io::Result<Option<usize>> {
-        let mut batch = Batch::new();
+        // Entries with what stands around them, and the blocks' padding.
+        let bytes: usize = commands.iter().map(|command| command.bytes() + STEP_BYTES).sum();
+        let mut batch = Batch::with_capacity(bytes + BLOCK_BYTES);
         let (mut count, mut last_append) = (0, self.bundle.append);
         for command in commands {
             match command {
@@ -166,7 +173,10 @@ impl Writer {
 
     /// Makes a batch durable, the last of whose appends is `append`.
     fn keep(&mut self, mut batch: Batch, append: u64) -> io::Result<()> {
-        if !self.journal.has_room(&batch) {
+        let filed = self.filer.look()?;
+        self.filed(filed);
+        let is_due = self.journal.filled() >= BUNDLE_BYTES && !self.filer.is_busy();
+        if is_due || !self.journal.has_room(&batch) {
             self.turn_over()?;
         }
         let upto = self.journal.next();
