@@ -2,7 +2,7 @@
 
 use crate::until::until;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method};
 use rustls::pki_types::CertificateDer;
@@ -11,9 +11,13 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::sync::{Arc, Once};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Longer than any answer of the API may take.
 const PATIENCE: Duration = Duration::from_secs(80);
+
+/// Bytes of a body that are handed over at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A node's REST door, as a holder of one key sees it.
 #[derive(Clone)]
@@ -121,6 +125,40 @@ impl Client {
             let sent = begun.send().await;
             assert!(!sent.is_ok_and(|answer| answer.status().is_success()), "a part is not taken for the whole");
         })
+    }
+
+    /// PUTs `first`, says so, and goes on with `second`.
+    pub fn put_in_two(
+        &self,
+        path: &str,
+        first: Bytes,
+        second: Bytes,
+    ) -> (oneshot::Receiver<()>, tokio::task::JoinHandle<()>) {
+        let (tell, told) = oneshot::channel();
+        // In pieces: the stream is asked for the next one when the one before is on its way.
+        let pieces = |bytes: Bytes| {
+            let starts = (0..bytes.len()).step_by(PIECE_BYTES);
+            starts.map(move |at| bytes.slice(at..(at + PIECE_BYTES).min(bytes.len())))
+        };
+        let between = futures::stream::once(async move {
+            let _ = tell.send(());
+            Bytes::new()
+        });
+        let all = futures::stream::iter(pieces(first)).chain(between).chain(futures::stream::iter(pieces(second)));
+        let body = reqwest::Body::wrap_stream(all.map(Ok::<_, std::io::Error>));
+        let begun = self.request(Method::PUT, path, &[], None).body(body);
+        // A cut or an early answer is what the caller provoked.
+        (told, tokio::spawn(async move { drop(begun.send().await) }))
+    }
+
+    /// The body of a GET as it comes; `None` if there is none.
+    pub async fn parts(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<impl Stream<Item = reqwest::Result<Bytes>> + use<>> {
+        let response = self.request(Method::GET, path, headers, None).send().await.ok()?;
+        response.status().is_success().then(|| Box::pin(response.bytes_stream()))
     }
 
     /// Writes a request by hand over HTTP/1.1, all of it before it looks for the answer; gives the answer's status. Blocking.

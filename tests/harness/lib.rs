@@ -6,6 +6,7 @@
 mod blob;
 mod child;
 mod client;
+mod hand;
 pub mod hold;
 mod house;
 mod job;
@@ -16,6 +17,7 @@ mod until;
 pub use blob::{npy, put};
 pub use child::Child;
 pub use client::{Answer, Client};
+pub use hand::{Attempt, Hand};
 pub use house::{House, PROJECT};
 pub use job::{Job, call, null};
 pub use s3::S3;

@@ -2,8 +2,8 @@
 
 use forge_agent::{AgentConfig, AgentHandle, AgentKey, Context, ExecError, Executor, Registry, Stopped, Stored};
 use forge_benches::lossy::Lossy;
-use forge_protocol::Token;
 use forge_protocol::message::Secret;
+use forge_protocol::{Fate, HubToAgent, Token};
 use forge_tests::*;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -201,4 +201,35 @@ async fn results_over_a_path_that_loses_datagrams_all_arrive_and_no_lease_is_los
     assert!(counts.dropped > 0 && counts.overflown == 0, "{counts:?}");
     path.lose(0.0);
     assert_eq!(agent.drain().await, Stopped::Drained);
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls_delays_no_other() {
+    const SHARDS: u64 = 100;
+    let mut house = House::found().await;
+    let (place, _) = enrolled(&mut house).await;
+    let client = house.client();
+    let spec = json!({"shards": SHARDS, "sleep_us": 0, "payload_bytes": 60_000});
+    let job = Job::submit(&client, json!({"kind": "null", "spec": spec})).await;
+    let mut agent = Hand::welcomed(Path::new(&place), 4).await;
+    // The first result stops halfway, beyond what one datagram holds.
+    let mut stalled = agent.attempt().await;
+    let (stalled_digest, result) = stalled.result();
+    let (half, rest) = result.split_at(result.len() / 2);
+    stalled.write(half).await;
+    for _ in 1..SHARDS {
+        let mut attempt = agent.attempt().await;
+        let (lease, (digest, result)) = (attempt.assign.lease, attempt.result());
+        attempt.write(&result).await;
+        let answer = attempt.answer().await;
+        assert!(matches!(answer, HubToAgent::Ack { fate: Fate::Accepted, .. }), "{answer:?}");
+        agent.seal(lease, &digest).await;
+    }
+    assert_eq!(job.verified(&client).await, SHARDS - 1, "all but the one that stalls");
+    let lease = stalled.assign.lease;
+    stalled.write(rest).await;
+    let answer = stalled.answer().await;
+    assert!(matches!(answer, HubToAgent::Ack { fate: Fate::Accepted, .. }), "{answer:?}");
+    agent.seal(lease, &stalled_digest).await;
+    assert_eq!(job.ended(&client).await["state"], "succeeded");
 }

@@ -1,7 +1,9 @@
 //! Blobs: in and out, by key and by signed URL, of one project only, on a majority of nodes.
 
+use bytes::Bytes;
 use forge_event::Digest;
 use forge_tests::*;
+use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -257,6 +259,63 @@ async fn a_blob_outlives_a_node_and_a_flipped_byte() {
     })
     .await;
     assert_eq!(std::fs::read(&file).expect("it is there"), blob);
+}
+
+/// Uploads what is left of a blob, again for as long as that may help, as the API says to.
+async fn uploaded(client: &Client, path: &str, blob: &Bytes) {
+    until("the upload ends", async || {
+        let standing = client.try_send(HEAD, path, &[], None).await.ok()?;
+        if standing.status == 200 {
+            return Some(());
+        }
+        let from: usize = standing.header("upload-offset")?.parse().ok()?;
+        let offset = from.to_string();
+        let rest = client.try_send(PUT, path, &[("upload-offset", &offset)], Some(blob[from..].to_vec())).await.ok()?;
+        matches!(rest.status, 200 | 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_blob_goes_up_and_comes_down_while_nodes_die() {
+    let size = if is_full() { 1 << 30 } else { 24 << 20 };
+    let mut house = House::of_three().await;
+    let (leader, taker) = (house.leader().await, house.follower().await);
+    let blob = Bytes::from(bytes(size, 11));
+    let path = format!("/v1/blobs/{}", Digest::of(&blob));
+    // Up, through a follower; the leader dies when half of it is there.
+    let client = house.client_of(&taker);
+    let (half, sending) = client.put_in_two(&path, blob.slice(..size / 2), blob.slice(size / 2..));
+    half.await.expect("half of it went");
+    house.kill(&leader).await;
+    sending.await.expect("the sender does not panic");
+    uploaded(&client, &path, &blob).await;
+    // Down, through the node that was away and fetches it; the one that took it dies meanwhile.
+    house.restart(&leader).await;
+    let client = house.client_of(&leader);
+    let digest = path.rsplit_once(':').map_or("", |(_, hex)| hex).to_owned();
+    let blobs = format!("{}/blobs", house.folder_of(&leader));
+    let (part, whole) = (format!("{blobs}/incoming/peers-{digest}.part"), format!("{blobs}/{}/{digest}", &digest[..2]));
+    let getting = async {
+        let mut got = Vec::with_capacity(size);
+        until("all of it came", async || {
+            let range = format!("bytes={}-", got.len());
+            let mut parts = client.parts(&path, &[("range", &range)]).await?;
+            while let Some(Ok(part)) = parts.next().await {
+                got.extend_from_slice(&part);
+            }
+            (got.len() == size).then_some(())
+        })
+        .await;
+        got
+    };
+    let there = |file: &str| std::fs::metadata(file).is_ok_and(|file| file.len() > 0);
+    let dying = async {
+        until("it begins to come", async || (there(&part) || there(&whole)).then_some(())).await;
+        house.kill(&taker).await;
+    };
+    let (got, ()) = tokio::join!(getting, dying);
+    assert!(got == blob, "its bytes are those that were sent");
 }
 
 #[tokio::test]
