@@ -7,6 +7,8 @@ root=$(cd "$here/../.." && pwd)
 copy=$root/target/planted
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target} CARGO_INCREMENTAL=1 CARGO_TERM_COLOR=never
 unset RUSTFLAGS
+# A build a bug: less optimised than a release, and in small pieces.
+export CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256
 seeds=${SEEDS:-60}
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then

@@ -1,7 +1,7 @@
 //! The multiplication of agents beside the crate `matrixmultiply` (through `ndarray`), f64, one thread, in one run.
 //!
 //! Prints a line a round, in turns, and the best of each with their ratio. Time is the thread's own where the system
-//! tells it, so that other work on the machine counts less. Run with `cargo bench -p forge-agent --bench gemm`.
+//! tells it, so that other work on the machine counts less. Run with `cargo bench --workspace --bench gemm`.
 
 use forge_adapters::blas::kernel::{Gemm, Plain};
 use forge_agent::executors::blas::Fast;
