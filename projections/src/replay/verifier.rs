@@ -30,6 +30,9 @@ impl Debug for Verifier<'_> {
 /// What stopped a turn: the code, the event, and why.
 type Stop = (FaultCode, EventIndex, String);
 
+/// Of an event that was derived otherwise so much is shown.
+const SHOWN_CHARS_MAX: usize = 240;
+
 impl<'a> Verifier<'a> {
     /// Replays from genesis. A file that starts later is a fault.
     pub fn new(bytes: &'a [u8], families: &'a dyn Families, options: Options) -> Self {
@@ -182,9 +185,15 @@ impl<'a> Verifier<'a> {
         }
         let same = derived.iter().zip(&turn.decisions).take_while(|(a, b)| a == b).count();
         let index = EventIndex(turn.first().0 + (turn.facts.len() + same) as u64);
+        let (ours, theirs) = (derived.get(same), turn.decisions.get(same));
         let name = |event: Option<&Event>| event.map_or("nothing", Event::name);
-        let (ours, theirs) = (name(derived.get(same)), name(turn.decisions.get(same)));
-        let detail = alloc::format!("policy {} derives {ours} here, the log has {theirs}", turn.policy.0);
+        // Two of one type differ in their fields.
+        let shown = |event: Option<&Event>| match event {
+            Some(event) if name(ours) == name(theirs) => cut(alloc::format!("{event:?}")),
+            _ => name(event).into(),
+        };
+        let policy = turn.policy.0;
+        let detail = alloc::format!("policy {policy} derives {} here, the log has {}", shown(ours), shown(theirs));
         Err((FaultCode::DecisionDiffers, index, detail))
     }
 
@@ -291,4 +300,13 @@ impl<'a> Verifier<'a> {
         self.report.seals += 1;
         Ok(())
     }
+}
+
+/// The beginning of what may be long.
+fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(SHOWN_CHARS_MAX) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }
