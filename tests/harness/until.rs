@@ -7,6 +7,15 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Waits for what a door announces.
+///
+/// # Panics
+/// If it does not come to pass within 40 seconds.
+pub async fn within<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(PATIENCE, coming).await;
+    came.unwrap_or_else(|_| panic!("in {PATIENCE:?} it did not come to pass that {what}"))
+}
+
 /// Looks until there is something to see; `what` is said if there never is.
 ///
 /// # Panics

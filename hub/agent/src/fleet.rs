@@ -7,7 +7,7 @@ use crate::identity::{AgentKey, KeyError};
 use crate::pool::Pool;
 use crate::store::{KEY_FILE, StoreError, Stored};
 use crate::tls::{Dialer, SERVER_NAME, TlsError};
-use forge_protocol::HubAddress;
+use forge_protocol::{ALPN_AGENT, HubAddress};
 use quinn::{Connection, Endpoint};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -122,6 +122,14 @@ impl Fleet {
     /// [`EnrolError`].
     pub async fn enrol(&self, token: &str, data: &Path) -> Result<Enrolled, EnrolError> {
         enrol::run(self, token, data).await
+    }
+
+    /// A connection of an enrolled agent to a hub and to nobody else, for who speaks the protocol itself.
+    ///
+    /// # Errors
+    /// [`DialError`], within five seconds.
+    pub async fn connect(&self, key: &AgentKey, hub: &HubAddress) -> Result<Connection, DialError> {
+        self.dial(&Dialer::new(key)?, ALPN_AGENT, hub).await
     }
 
     pub(crate) fn pool(&self) -> Pool {

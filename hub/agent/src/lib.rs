@@ -27,6 +27,6 @@ pub use config::AgentConfig;
 pub use enrol::{EnrolError, Enrolled, enrol};
 pub use executor::{Context, Executor, Registry};
 pub use executors::ExecError;
-pub use fleet::{Agent, Fleet, StartError};
+pub use fleet::{Agent, DialError, Fleet, StartError};
 pub use identity::{AgentKey, KeyError};
 pub use store::{StoreError, Stored};
