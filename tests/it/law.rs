@@ -265,6 +265,8 @@ fn rewritten(log: &[u8]) {
         assert!(std::iter::from_fn(|| reader.next()).all(|step| step.is_ok()), "{what}: every hash fits");
         let fault = verify(&bad).fault.unwrap_or_else(|| panic!("{what} and nobody noticed"));
         assert_eq!((fault.code, fault.index.0), (FaultCode::DecisionDiffers, index), "{what}: {fault:?}");
+        let (ours, theirs) = fault.detail.split_once(" here, the log has ").expect("both are shown");
+        assert!(!ours.ends_with(theirs), "{what}: they read alike: {}", fault.detail);
     }
 }
 

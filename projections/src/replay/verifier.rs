@@ -30,8 +30,9 @@ impl Debug for Verifier<'_> {
 /// What stopped a turn: the code, the event, and why.
 type Stop = (FaultCode, EventIndex, String);
 
-/// Of an event that was derived otherwise so much is shown.
-const SHOWN_CHARS_MAX: usize = 240;
+/// Of events that differ so much is shown, and so much of it before the place where they do.
+const SHOWN_CHARS: usize = 120;
+const SHOWN_CHARS_BEFORE: usize = 40;
 
 impl<'a> Verifier<'a> {
     /// Replays from genesis. A file that starts later is a fault.
@@ -185,15 +186,14 @@ impl<'a> Verifier<'a> {
         }
         let same = derived.iter().zip(&turn.decisions).take_while(|(a, b)| a == b).count();
         let index = EventIndex(turn.first().0 + (turn.facts.len() + same) as u64);
-        let (ours, theirs) = (derived.get(same), turn.decisions.get(same));
-        let name = |event: Option<&Event>| event.map_or("nothing", Event::name);
-        // Two of one type differ in their fields.
-        let shown = |event: Option<&Event>| match event {
-            Some(event) if name(ours) == name(theirs) => cut(alloc::format!("{event:?}")),
-            _ => name(event).into(),
+        let (ours, theirs) = match (derived.get(same), turn.decisions.get(same)) {
+            (Some(ours), Some(theirs)) if ours.name() == theirs.name() => apart(ours, theirs),
+            (ours, theirs) => {
+                let name = |event: Option<&Event>| event.map_or("nothing", Event::name).to_string();
+                (name(ours), name(theirs))
+            }
         };
-        let policy = turn.policy.0;
-        let detail = alloc::format!("policy {policy} derives {} here, the log has {}", shown(ours), shown(theirs));
+        let detail = alloc::format!("policy {} derives {ours} here, the log has {theirs}", turn.policy.0);
         Err((FaultCode::DecisionDiffers, index, detail))
     }
 
@@ -302,11 +302,13 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// The beginning of what may be long.
-fn cut(mut text: String) -> String {
-    if let Some((at, _)) = text.char_indices().nth(SHOWN_CHARS_MAX) {
-        text.truncate(at);
-        text.push('…');
-    }
-    text
+/// Two events of one type, each with its fields around the place where they begin to differ.
+fn apart(ours: &Event, theirs: &Event) -> (String, String) {
+    let [a, b] = [ours, theirs].map(|event| alloc::format!("{event:?}"));
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let shown = |text: &str| -> String {
+        let around = text.chars().skip(same.saturating_sub(SHOWN_CHARS_BEFORE)).take(SHOWN_CHARS);
+        alloc::format!("{} (… {} …)", ours.name(), around.collect::<String>())
+    };
+    (shown(&a), shown(&b))
 }
