@@ -25,6 +25,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -349,6 +350,52 @@ async fn an_old_entry_is_read_from_disk_and_links_to_its_neighbours() {
     assert_eq!(keys, expected);
     store.purge(log_id(2, 150)).await.expect("purged");
     assert_eq!(store.slice(0, 1_000).expect("readable").first().map(RaftEntry::index), Some(151));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_store_that_files_little_at_a_time_has_everything_after_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let crashed = tempfile::tempdir().expect("a folder for what a crash leaves");
+    let disk = |folder: &Path| Disk::File(folder.join("raft.redb"));
+    let filings = Arc::new(AtomicU64::new(0));
+    let seen = filings.clone();
+    let mut settings = options(disk(folder.path()), folder.path(), Executor::Threads);
+    settings.on_fsync = Some(Arc::new(move |_, entries| {
+        seen.fetch_add(u64::from(entries == 0), Ordering::Relaxed);
+    }));
+    let mut store = LogStore::open(settings).expect("a new store opens");
+    let mut rng = StdRng::seed_from_u64(3);
+    let mut written = Vec::new();
+    // Some 130 KB each: more than both halves of the journal hold.
+    for round in 0..90 {
+        let entries: Vec<Entry> = (0..64).map(|n| entry(1, round * 64 + n, &mut rng)).collect();
+        written.extend(entries.clone());
+        append(&mut store, entries).await.await.expect("answered").expect("durable");
+        if round == 24 {
+            let filed = async {
+                while filings.load(Ordering::Relaxed) == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let filed = tokio::time::timeout(Duration::from_secs(20), filed).await;
+            assert!(filed.is_ok(), "no half of the journal is full, and redb has taken over some of it");
+        }
+        if round % 15 == 7 {
+            // The journal first: what is not in it any more, redb has by then.
+            for file in ["raft.journal", "raft.redb"] {
+                std::fs::copy(folder.path().join(file), crashed.path().join(file)).expect("copied");
+            }
+            let opened = LogStore::open(options(disk(crashed.path()), crashed.path(), Executor::Threads));
+            let left = opened.expect("a crashed store opens");
+            let mut read = Vec::new();
+            while read.len() < written.len() {
+                read.extend(left.slice(read.len() as u64, written.len() as u64).expect("readable"));
+            }
+            assert!(read == written, "round {round}");
+            left.close().await;
+        }
+    }
     store.close().await;
 }
 
