@@ -22,7 +22,7 @@ pub use house::{House, PROJECT};
 pub use job::{Job, call, null};
 pub use s3::S3;
 pub use sse::{Frame, Stream};
-pub use until::until;
+pub use until::{until, within};
 
 /// Longer variants are asked for with `FORGE_FULL=1`.
 pub fn is_full() -> bool {

@@ -1,16 +1,19 @@
 //! A real S3 server as processes, behind a door that counts who comes with a signed URL.
 
 use crate::client::choose_provider;
-use crate::until::until;
+use crate::until::{until, within};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener as Bound};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// The bucket that there is.
@@ -26,12 +29,23 @@ pub struct S3 {
     ports: Ports,
     url: String,
     door: JoinHandle<()>,
-    signed: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
     folder: TempDir,
     http: reqwest::Client,
 }
 
+/// What came through the door.
+#[derive(Default)]
+struct Seen {
+    /// Requests with a signed URL.
+    signed: AtomicUsize,
+    /// The next removal is held so long, once it has been announced.
+    hold: Mutex<Option<(oneshot::Sender<()>, Duration)>>,
+}
+
 struct Ports {
+    master: u16,
+    master_grpc: u16,
     filer: u16,
     filer_grpc: u16,
     s3: u16,
@@ -51,7 +65,7 @@ impl S3 {
             "actions": ["Read", "Write", "List"]}]});
         std::fs::write(folder.path().join("users.json"), user.to_string()).expect("a file");
         let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc] = free_ports();
-        let ports = Ports { filer, filer_grpc, s3, s3_grpc };
+        let ports = Ports { master, master_grpc, filer, filer_grpc, s3, s3_grpc };
         let storage = run(
             &program,
             folder.path(),
@@ -64,11 +78,11 @@ impl S3 {
         );
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("it has an address"));
-        let signed = Arc::new(AtomicUsize::new(0));
-        let door = tokio::spawn(open(listener, s3, signed.clone()));
+        let seen = Arc::<Seen>::default();
+        let door = tokio::spawn(open(listener, s3, seen.clone()));
         choose_provider();
         let http = reqwest::Client::new();
-        let mut server = S3 { program, gateway: None, _storage: storage, ports, url, door, signed, folder, http };
+        let mut server = S3 { program, gateway: None, _storage: storage, ports, url, door, seen, folder, http };
         let filer = format!("http://127.0.0.1:{filer}");
         until("the S3 server's disk takes files", async || {
             let sent = server.http.put(format!("{filer}/ready")).body("ready").send().await;
@@ -104,7 +118,14 @@ impl S3 {
 
     /// Requests with a signed URL so far.
     pub fn signed(&self) -> usize {
-        self.signed.load(Ordering::Relaxed)
+        self.seen.signed.load(Ordering::Relaxed)
+    }
+
+    /// The next request that removes an object waits so long at the door; tells when one has come.
+    pub fn hold_next_removal(&self, time: Duration) -> oneshot::Receiver<()> {
+        let (come, told) = oneshot::channel();
+        *self.seen.hold.lock().expect("nobody panics with it") = Some((come, time));
+        told
     }
 
     /// Kills the server; what it stored stays.
@@ -114,7 +135,7 @@ impl S3 {
 
     /// Starts it again.
     pub async fn resume(&mut self) {
-        let Ports { filer, filer_grpc, s3, s3_grpc } = self.ports;
+        let Ports { filer, filer_grpc, s3, s3_grpc, .. } = self.ports;
         let users = self.folder.path().join("users.json");
         self.gateway = Some(run(
             &self.program,
@@ -134,8 +155,12 @@ impl S3 {
 
     /// The keys of all objects.
     pub async fn keys(&self) -> Vec<String> {
-        let root = format!("http://127.0.0.1:{}/buckets/{BUCKET}", self.ports.filer);
-        let (mut keys, mut open) = (Vec::new(), vec![String::new()]);
+        self.objects().await.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// The keys of all objects, and when the server says that they came.
+    async fn objects(&self) -> Vec<(String, jiff::Timestamp)> {
+        let (root, mut objects, mut open) = (self.folder_url(), Vec::new(), vec![String::new()]);
         while let Some(folder) = open.pop() {
             let url = format!("{root}{folder}/?limit=10000");
             let listing = self.http.get(url).header("accept", "application/json").send().await.expect("an answer");
@@ -144,12 +169,89 @@ impl S3 {
                 let path = entry["FullPath"].as_str().expect("entries have paths");
                 let path = path.strip_prefix(&format!("/buckets/{BUCKET}")).expect("it lies in the bucket").to_owned();
                 // Folders have this bit in their mode.
-                let is_folder = entry["Mode"].as_u64().is_some_and(|mode| mode & (1 << 31) != 0);
-                if is_folder { open.push(path) } else { keys.push(path) }
+                if entry["Mode"].as_u64().is_some_and(|mode| mode & (1 << 31) != 0) {
+                    open.push(path);
+                } else {
+                    let came = entry["Mtime"].as_str().and_then(|text| text.parse().ok());
+                    objects.push((path, came.expect("entries have times")));
+                }
             }
         }
-        keys
+        objects
     }
+
+    /// Where the server's own file system has the bucket.
+    fn folder_url(&self) -> String {
+        format!("http://127.0.0.1:{}/buckets/{BUCKET}", self.ports.filer)
+    }
+
+    /// Puts an object past every node.
+    pub async fn put(&self, key: &str, bytes: &[u8]) {
+        let sent = self.http.put(format!("{}{key}", self.folder_url())).body(bytes.to_vec()).send().await;
+        let answer = sent.expect("an answer");
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    /// Sets back the times of all objects below a folder, as if everything there had come so much earlier.
+    pub async fn grow_older(&self, folder: &str, by: Duration) {
+        let below: Vec<_> = self.objects().await.into_iter().filter(|(key, _)| key.starts_with(folder)).collect();
+        let path = self.folder.path().join("older");
+        let file = path.display();
+        self.shell(&format!("fs.meta.save -o {file} /buckets/{BUCKET}{folder}")).await;
+        let mut entries = std::fs::read(&path).expect("the server's metadata");
+        let times: BTreeSet<i64> = below.iter().map(|(_, came)| came.as_second()).collect();
+        // From the earliest, so that none is set back twice.
+        for came in times {
+            let (from, to) = (time_field(came), time_field(came - by.as_secs() as i64));
+            for at in 0..entries.len() - from.len() {
+                if entries[at..].starts_with(&from) {
+                    entries[at..at + to.len()].copy_from_slice(&to);
+                }
+            }
+        }
+        // Twice, because its command does not wait for the last entry that it sends.
+        entries.extend_from_within(..);
+        std::fs::write(&path, entries).expect("a file");
+        self.shell(&format!("fs.meta.load {file}")).await;
+        let before: BTreeMap<_, _> = below.into_iter().collect();
+        until("the server has the earlier times", async || {
+            let now = self.objects().await;
+            let older = now.iter().filter(|(key, came)| before.get(key).is_some_and(|then| came < then)).count();
+            (older == before.len()).then_some(())
+        })
+        .await;
+    }
+
+    /// Runs a command of the server's own shell.
+    async fn shell(&self, line: &str) {
+        let Ports { master, master_grpc, filer, filer_grpc, .. } = self.ports;
+        let mut shell = Command::new(&self.program)
+            .args(["shell", &format!("-master=127.0.0.1:{master}.{master_grpc}")])
+            .arg(format!("-filer=127.0.0.1:{filer}.{filer_grpc}"))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the S3 server has a shell");
+        let mut input = shell.stdin.take().expect("it is piped");
+        input.write_all(format!("{line}\n").as_bytes()).await.expect("the shell reads");
+        drop(input);
+        assert!(within("the shell ends", shell.wait()).await.expect("it can be waited for").success(), "{line}");
+    }
+}
+
+/// A time of modification in the protocol buffers of the server's metadata: field 2, seconds since 1970.
+fn time_field(seconds: i64) -> Vec<u8> {
+    let mut field = vec![0x10];
+    let mut rest = seconds as u64;
+    while rest > 0x7f {
+        field.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    field.push(rest as u8);
+    field
 }
 
 impl Drop for S3 {
@@ -182,10 +284,10 @@ fn free_ports<const N: usize>() -> [u16; N] {
     bound.map(|socket| socket.local_addr().expect("it has an address").port())
 }
 
-/// Passes everything on, and counts requests with a signature in their URL.
-async fn open(listener: TcpListener, to: u16, signed: Arc<AtomicUsize>) {
+/// Passes everything on; counts requests with a signature in their URL, and holds a removal.
+async fn open(listener: TcpListener, to: u16, seen: Arc<Seen>) {
     while let Ok((client, _)) = listener.accept().await {
-        let signed = signed.clone();
+        let seen = seen.clone();
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else { return };
             let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
@@ -198,7 +300,15 @@ async fn open(listener: TcpListener, to: u16, signed: Arc<AtomicUsize>) {
             while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
                 let line = String::from_utf8_lossy(&buffer[..count.min(2048)]);
                 if line.starts_with("GET ") && line.contains("X-Amz-Signature=") {
-                    signed.fetch_add(1, Ordering::Relaxed);
+                    seen.signed.fetch_add(1, Ordering::Relaxed);
+                }
+                if line.starts_with("DELETE ") {
+                    let hold = seen.hold.lock().expect("nobody panics with it").take();
+                    if let Some((come, time)) = hold {
+                        // Whoever asked for it may be gone.
+                        let _ = come.send(());
+                        tokio::time::sleep(time).await;
+                    }
                 }
                 if to_server.write_all(&buffer[..count]).await.is_err() {
                     break;

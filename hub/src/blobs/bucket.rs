@@ -127,6 +127,8 @@ impl Bucket {
         let mut builder = AmazonS3Builder::from_env()
             .with_client_options(options)
             .with_retry(retry)
+            // One by one, which every store can: blobs are removed one by one.
+            .with_disable_bulk_delete(true)
             .with_bucket_name(&settings.bucket)
             .with_region(&settings.region);
         if let Some(endpoint) = &settings.endpoint {

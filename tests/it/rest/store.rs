@@ -5,6 +5,7 @@ use forge_tests::*;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 
 /// Some bytes, others for each seed.
 fn bytes(count: usize, seed: u8) -> Vec<u8> {
@@ -52,6 +53,8 @@ async fn blobs_lie_in_an_object_store() {
     assert!(two.get(&path_of(&late)).await.is(200).bytes == late);
     let job = Job { id: two.post_once("/v1/jobs", "square", square).await.is(201).text("id") };
     job.result(&two).await;
+
+    what_no_event_names_goes(&mut house, &store, &second, &[long, short, late, matrix]).await;
 
     let folders = ["n1", &second].map(|node| house.folder_of(node).to_owned());
     let wrong = a_node_that_cannot_use_its_store_says_why(&mut house, &store, &second).await;
@@ -188,6 +191,47 @@ async fn agents_read_from_the_store(house: &mut House, store: &S3) {
     assert!(client.get(&format!("/v1/blobs/{digest}")).await.is(200).bytes == product);
     // Two matrices; two slots may have asked for the same at the same time.
     assert!((2..=4).contains(&(store.signed() - before)), "the agent came to the store itself");
+}
+
+/// Named stays however old it is, unnamed stays while it is young, and so does what is uploaded while it is removed.
+async fn what_no_event_names_goes(house: &mut House, store: &S3, second: &str, named: &[Vec<u8>]) {
+    let keys = store.keys().await;
+    let blobs = keys.iter().find_map(|key| key.split_once("/blob/").map(|(root, _)| format!("{root}/blob")));
+    let blobs = blobs.expect("blobs lie there");
+    let key_of = |digest: Digest| format!("{blobs}/{}/{}", &digest.hex()[..2], digest.hex());
+    // As a node leaves it that dies between sending and recording. The first of all, in the order of a round.
+    let orphan = (0..=255).flat_map(|seed| (1..200).map(move |length| bytes(length, seed))).find(|blob| {
+        let key = key_of(Digest::of(blob));
+        keys.iter().all(|other| *other > key)
+    });
+    let orphan = orphan.expect("one of so many comes first");
+    store.put(&key_of(Digest::of(&orphan)), &orphan).await;
+    let last = key_of(Digest([255; 32]));
+    store.put(&last, b"last").await;
+    store.grow_older(&blobs, Duration::from_secs(2 * 3600)).await;
+    let young = key_of(Digest([254; 32]));
+    store.put(&young, b"young").await;
+
+    // Whoever leads then has its first round, which is a whole one.
+    let removal = store.hold_next_removal(Duration::from_secs(3));
+    for node in ["n1", second] {
+        house.kill(node).await;
+    }
+    for node in ["n1", second] {
+        house.restart(node).await;
+    }
+    let leader = house.leader().await;
+    let follower = house.running().into_iter().find(|node| *node != leader).expect("there are two");
+    within("the first removal is on its way", removal).await.expect("the door is open");
+    try_put(&house.client_of(&follower), &orphan).await.is(201);
+    until("the round is over", async || (!store.keys().await.contains(&last)).then_some(())).await;
+
+    let left = store.keys().await;
+    assert!(left.contains(&young));
+    for blob in named.iter().chain([&orphan]) {
+        assert!(left.contains(&key_of(Digest::of(blob))));
+        assert!(house.client_of(&leader).get(&path_of(blob)).await.is(200).bytes == *blob);
+    }
 }
 
 /// Gives everything that was said.
