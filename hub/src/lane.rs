@@ -5,8 +5,20 @@
 
 use std::future::Future;
 use std::io;
-use tokio::runtime::{Builder, Handle};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
+
+/// A runtime for a process that is one node and nothing else: a thread for each core but the one that is left to the
+/// ordered thread, at least one.
+///
+/// # Errors
+/// If the system gives no threads.
+pub fn runtime_of_a_node() -> io::Result<Runtime> {
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    Builder::new_multi_thread().worker_threads(cores.saturating_sub(1).max(1)).enable_all().build()
+}
 
 /// A thread with a runtime of its own; ends when this is dropped, and its tasks with it.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ pub mod history;
 pub mod init;
 pub mod join;
 pub mod kv;
-mod lane;
+pub mod lane;
 pub mod metrics;
 pub mod node;
 pub mod peers;

@@ -1,7 +1,7 @@
 //! `forge bench …`: figures of this machine, each beside what the machine gives bare.
 
 use super::Done;
-use super::local::block;
+use super::local::{block, block_as_node};
 use crate::args::Global;
 use crate::fail::{Failure, INTERRUPTED};
 use crate::local::signal;
@@ -204,7 +204,7 @@ pub fn run_fleet(fleet: &Fleet) -> Done {
 }
 
 pub fn run_hub(hub: &WritingHub) -> Done {
-    block(writers::run(&hub.data))??;
+    block_as_node(writers::run(&hub.data))??;
     Ok(0)
 }
 

@@ -12,7 +12,9 @@ use forge_agent::{AgentConfig, EnrolError};
 use forge_hub::init::InitError;
 use forge_hub::join::JoinError;
 use serde_json::json;
+use std::io;
 use std::path::PathBuf;
+use tokio::runtime::Runtime;
 
 /// Exit code of a process that was ended in good order.
 const ENDED: u8 = 0;
@@ -108,7 +110,15 @@ fn speak(verbose: bool) {
 }
 
 pub(super) fn block<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    block_on(tokio::runtime::Builder::new_multi_thread().enable_all().build(), work)
+}
+
+/// The same, for a process that is one node and nothing else.
+pub(super) fn block_as_node<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    block_on(forge_hub::lane::runtime_of_a_node(), work)
+}
+
+fn block_on<T>(runtime: io::Result<Runtime>, work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = runtime.map_err(|e| Failure::new(OTHER, "runtime", format!("starting: {e}")))?;
     Ok(runtime.block_on(work))
 }
@@ -184,7 +194,7 @@ pub fn run_hub(global: &Global, verb: HubVerb) -> Done {
             Ok(0)
         }
         HubVerb::Run { data, flags } => {
-            let ended = block(hub::run(&data, &flags, global.output.is_json()))??;
+            let ended = block_as_node(hub::run(&data, &flags, global.output.is_json()))??;
             Ok(code(ended))
         }
     }
