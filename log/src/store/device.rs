@@ -61,28 +61,6 @@ impl Device for JournalFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
-
-    /// One call of the system instead of two.
-    #[cfg(target_os = "linux")]
-    fn write_durably(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        use rustix::io::{Errno, ReadWriteFlags};
-        let mut written = 0;
-        while written < bytes.len() {
-            let rest = [io::IoSlice::new(&bytes[written..])];
-            match rustix::io::pwritev2(&self.0, &rest, offset + written as u64, ReadWriteFlags::DSYNC) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => written += count,
-                Err(Errno::INTR) => {}
-                // Not every file system knows the flag.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    self.write(offset, bytes)?;
-                    return self.sync();
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A device that a caller supplied: the journal, and redb's pages behind it.

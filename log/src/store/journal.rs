@@ -33,12 +33,6 @@ pub trait Device: Send + Debug {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
-
-    /// Writes, and returns once what was written is durable.
-    fn write_durably(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write(offset, bytes)?;
-        self.sync()
-    }
 }
 
 /// The open journal.
@@ -163,7 +157,8 @@ impl Journal {
         // Whole blocks: the file system need not read what is there to write a part of it.
         bytes.resize(padded(end), 0);
         let offset = self.half * self.half_bytes + self.filled;
-        self.device.write_durably(offset as u64, bytes)?;
+        self.device.write(offset as u64, bytes)?;
+        self.device.sync()?;
         self.filled += bytes.len();
         bytes.truncate(end);
         self.next += 1;
