@@ -1,4 +1,4 @@
-//! A real S3 server as processes, behind a door that counts who comes with a signed URL.
+//! A real S3 server as processes, behind a door that counts who comes with a signed URL and can hold a removal.
 
 use crate::client::choose_provider;
 use crate::until::{until, within};
@@ -242,16 +242,10 @@ impl S3 {
     }
 }
 
-/// A time of modification in the protocol buffers of the server's metadata: field 2, seconds since 1970.
+/// A time of modification in the protocol buffers of the server's metadata: field 2, seconds since 1970. Both formats
+/// write numbers alike.
 fn time_field(seconds: i64) -> Vec<u8> {
-    let mut field = vec![0x10];
-    let mut rest = seconds as u64;
-    while rest > 0x7f {
-        field.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    field.push(rest as u8);
-    field
+    postcard::to_stdvec(&(0x10_u8, seconds as u64)).expect("two numbers can be written")
 }
 
 impl Drop for S3 {
