@@ -22,7 +22,7 @@ pub fn runtime_of_a_node() -> io::Result<Runtime> {
 
 /// A thread with a runtime of its own; ends when this is dropped, and its tasks with it.
 #[derive(Debug)]
-pub struct OrderLane {
+pub(crate) struct OrderLane {
     runtime: Handle,
     _alive: oneshot::Sender<()>,
 }
