@@ -18,18 +18,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub async fn run(hub: Hub, stop: CancellationToken) {
     let mut machine = Machine::default();
     let mut running: FuturesUnordered<BoxFuture<'static, EffectId>> = FuturesUnordered::new();
-    let mut applied = hub.applied();
+    let (mut applied, mut role) = (hub.applied(), hub.log().role());
     loop {
-        if hub.is_leader() {
-            let term = hub.term();
-            for start in hub.read(|world| machine.poll(world, term)) {
+        let now = *role.borrow_and_update();
+        let leads = now.leads().is_some();
+        if leads {
+            for start in hub.read(|world| machine.poll(world, now.term)) {
                 running.push(Box::pin(work(hub.clone(), start).instrument(info_span!("effect", id = %start.effect))));
             }
         }
         tokio::select! { biased;
             () = stop.cancelled() => return,
             Some(effect) = running.next() => machine.ended(effect),
-            changed = applied.changed() => if changed.is_err() { return },
+            // Whoever does not lead has nothing to do with what is applied.
+            changed = async { if leads { applied.changed().await } else { role.changed().await } } => {
+                if changed.is_err() { return }
+            }
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     }

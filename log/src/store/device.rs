@@ -1,6 +1,6 @@
 //! Where a store lies: the journal and redb's pages, in two files or on one device that a caller supplied.
 
-use super::journal::Device;
+use super::journal::{BLOCK_BYTES, Device};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -24,12 +24,12 @@ pub fn journal_path(redb: &Path) -> PathBuf {
 pub struct JournalFile(File);
 
 impl JournalFile {
-    /// Makes an empty journal. Its blocks are written once: only then does writing to them change no metadata.
+    /// Makes an empty journal. Its blocks are written once: only then does writing to them change no metadata. One by
+    /// one: the kernel caches what it is given at once as one piece, and goes through all of a piece to write a block of it.
     pub fn create(path: &Path) -> io::Result<()> {
         let mut file = File::create(path)?;
-        let zeros = vec![0; 1 << 20];
-        for _ in 0..2 * HALF_BYTES / zeros.len() {
-            file.write_all(&zeros)?;
+        for _ in 0..2 * HALF_BYTES / BLOCK_BYTES {
+            file.write_all(&[0; BLOCK_BYTES])?;
         }
         file.sync_all()
     }
@@ -45,7 +45,11 @@ impl JournalFile {
         if length != 2 * HALF_BYTES as u64 {
             return Err(bad(format!("has {length} bytes, not {}", 2 * HALF_BYTES)));
         }
-        Ok(JournalFile(File::options().read(true).write(true).open(path)?))
+        let file = File::options().read(true).write(true).open(path)?;
+        // Reading ahead would cache it in large pieces.
+        #[cfg(target_os = "linux")]
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)?;
+        Ok(JournalFile(file))
     }
 }
 

@@ -8,8 +8,11 @@ use std::thread;
 use tokio::time::Instant;
 
 /// Batches to be filed, in their order.
+#[derive(Default)]
 pub struct Bundle {
     pub batches: Vec<Batch>,
+    /// Of all batches, without what pads them in the journal.
+    pub bytes: usize,
     /// Number of the last batch.
     pub upto: u64,
     /// The last append in it.

@@ -124,11 +124,6 @@ impl Journal {
         self.filled + padded(batch.written().len()) <= self.half_bytes
     }
 
-    /// Bytes in the half that is being filled.
-    pub fn filled(&self) -> usize {
-        self.filled
-    }
-
     /// Goes on in the other half, whose batches have to be filed by now.
     pub fn turn_over(&mut self) {
         self.half = 1 - self.half;

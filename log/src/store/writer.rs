@@ -24,8 +24,8 @@ const BATCH_COMMANDS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// What stands around a command's entries in a batch, about. Units: bytes.
 const STEP_BYTES: usize = 256;
-/// A half of the journal with this much in it is handed over as soon as the filer is free: little at a time, so that no
-/// flush of redb holds up the journal for long. Units: bytes.
+/// A half of the journal whose batches have this much in them is handed over as soon as the filer is free: little at a time,
+/// so that no flush of redb holds up the journal for long. What pads them does not count: redb never sees it. Units: bytes.
 const BUNDLE_BYTES: usize = 1 << 20;
 
 /// Told once the change is durable, or why it is not.
@@ -87,8 +87,7 @@ pub struct Writer {
 impl Writer {
     /// A writer of a store of which everything is filed.
     pub fn new(shared: Arc<Shared>, journal: Journal, filer: Filer, (edge, tail): (ChainEnd, ChainEnd)) -> Writer {
-        let bundle = Bundle { batches: Vec::new(), upto: 0, append: 0 };
-        Writer { shared, journal, filer, edge, tail, unfiled: VecDeque::new(), bundle }
+        Writer { shared, journal, filer, edge, tail, unfiled: VecDeque::new(), bundle: Bundle::default() }
     }
 
     /// Runs until the store is closed or fails; for a thread of its own.
@@ -175,13 +174,14 @@ impl Writer {
     fn keep(&mut self, mut batch: Batch, append: u64) -> io::Result<()> {
         let filed = self.filer.look()?;
         self.filed(filed);
-        let is_due = self.journal.filled() >= BUNDLE_BYTES && !self.filer.is_busy();
+        let is_due = self.bundle.bytes >= BUNDLE_BYTES && !self.filer.is_busy();
         if is_due || !self.journal.has_room(&batch) {
             self.turn_over()?;
         }
         let upto = self.journal.next();
         if self.journal.has_room(&batch) {
             self.journal.write(&mut batch)?;
+            self.bundle.bytes += batch.written().len();
             self.bundle.batches.push(batch);
             (self.bundle.upto, self.bundle.append) = (upto, append);
             return Ok(());
@@ -191,7 +191,8 @@ impl Writer {
         self.filed(filed);
         self.journal.skip();
         (self.bundle.upto, self.bundle.append) = (upto, append);
-        filing::file(&self.shared, Bundle { batches: vec![batch], upto, append })?;
+        let bytes = batch.written().len();
+        filing::file(&self.shared, Bundle { batches: vec![batch], bytes, upto, append })?;
         self.filed(Some(upto));
         Ok(())
     }
@@ -201,9 +202,9 @@ impl Writer {
         let filed = self.filer.wait()?;
         self.filed(filed);
         let (upto, append) = (self.bundle.upto, self.bundle.append);
-        let batches = std::mem::take(&mut self.bundle.batches);
+        let (batches, bytes) = (std::mem::take(&mut self.bundle.batches), std::mem::take(&mut self.bundle.bytes));
         if !batches.is_empty() {
-            let filed = self.filer.hand_over(&self.shared, Bundle { batches, upto, append })?;
+            let filed = self.filer.hand_over(&self.shared, Bundle { batches, bytes, upto, append })?;
             self.filed(filed);
         }
         self.journal.turn_over();

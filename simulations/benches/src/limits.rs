@@ -10,16 +10,18 @@ use hdrhistogram::Histogram;
 use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 const ALPN: &[u8] = b"forge-bench/1";
-/// Writes of the fdatasync measure, and the bytes of each.
-const SYNCS: u64 = 200;
+/// The fdatasync measure: for how long, pages of its file, and the bytes of each. A few hundred syncs vary by half.
+const SYNCS_FOR: Duration = Duration::from_millis(500);
+const SYNC_PAGES: u64 = 256;
 const SYNC_BYTES: usize = 4096;
 /// Connections, and streams open at once on each: as many as a busy hub has with eight agents.
 const CONNECTIONS: usize = 8;
@@ -67,16 +69,19 @@ impl Limits {
 fn fdatasync_us(path: &Path) -> Result<u64> {
     let mut file = File::create(path).context("making a file to sync")?;
     let page = [7u8; SYNC_BYTES];
-    for _ in 0..SYNCS {
+    for _ in 0..SYNC_PAGES {
         file.write_all(&page).context("writing")?;
     }
     file.sync_all().context("syncing")?;
-    file.seek(SeekFrom::Start(0)).context("seeking")?;
     let mut took: Histogram<u64> = Histogram::new(3)?;
-    for _ in 0..SYNCS {
+    let begun = Instant::now();
+    for at in (0..SYNC_PAGES).cycle() {
         let started = Instant::now();
-        file.write_all(&page).and_then(|()| file.sync_data()).context("syncing")?;
+        file.write_all_at(&page, at * SYNC_BYTES as u64).and_then(|()| file.sync_data()).context("syncing")?;
         took.record(started.elapsed().as_micros() as u64)?;
+        if begun.elapsed() >= SYNCS_FOR {
+            break;
+        }
     }
     std::fs::remove_file(path).context("removing the file")?;
     Ok(took.value_at_quantile(0.5))
