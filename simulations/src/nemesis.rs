@@ -206,7 +206,7 @@ impl Nemesis {
         let majority = self.oracle.entry_of(majority);
         for node in 1..=NODES {
             let Some(log) = self.cluster.log(node) else { continue };
-            let Some(purged) = log.status().purged else { continue };
+            let Some(purged) = log.status().purged.map(|entry| self.oracle.turn_upto(entry)) else { continue };
             let own = log.segments(EventIndex(0)).last().map_or(0, |s| s.raft_index);
             self.oracle.see(&Seen::Purged { node, purged, own, majority });
             self.trace.fired("purged log seen");

@@ -72,6 +72,13 @@ impl Oracle {
         behind.checked_sub(1).map_or(0, |at| inner.turns[at].1)
     }
 
+    /// The Raft entry of the last turn up to an entry: those behind it hold no turn, as a new leader's first one.
+    pub fn turn_upto(&self, entry: u64) -> u64 {
+        let inner = lock(&self.0);
+        let behind = inner.turns.partition_point(|(_, at)| *at <= entry);
+        behind.checked_sub(1).map_or(0, |at| inner.turns[at].1)
+    }
+
     /// Frames of all turns, in order.
     pub fn frames(&self) -> Vec<Bytes> {
         lock(&self.0).frames.clone()

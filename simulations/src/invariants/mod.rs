@@ -39,7 +39,8 @@ pub enum Seen<'a> {
     ChainFault { agent: u64, detail: String },
     /// An agent's process began to compute a lease.
     Computed { agent: u64, life: u64, lease: LeaseId },
-    /// How far a node purged its Raft log, how far its own segments reach, and how far a majority's do.
+    /// How far a node purged its Raft log, how far its own segments reach, and how far a majority's do: the entries of the
+    /// last turns, as a snapshot that was installed may end with entries that hold none.
     Purged { node: u64, purged: u64, own: u64, majority: u64 },
     /// A node told another that it votes, or asks for votes, in a term.
     Promised { node: u64, term: u64 },
