@@ -67,15 +67,18 @@ impl Oracle {
 
     /// The Raft entry of the turn that holds an event, or of the last one before it.
     pub fn entry_of(&self, event: EventIndex) -> u64 {
-        let inner = lock(&self.0);
-        let behind = inner.turns.partition_point(|(head, _)| head.events <= event.0);
-        behind.checked_sub(1).map_or(0, |at| inner.turns[at].1)
+        self.last_entry(|(head, _)| head.events <= event.0)
     }
 
     /// The Raft entry of the last turn up to an entry: those behind it hold no turn, as a new leader's first one.
     pub fn turn_upto(&self, entry: u64) -> u64 {
+        self.last_entry(|(_, at)| *at <= entry)
+    }
+
+    /// The Raft entry of the last turn that is `within`, 0 if none is.
+    fn last_entry(&self, within: impl Fn(&(Head, u64)) -> bool) -> u64 {
         let inner = lock(&self.0);
-        let behind = inner.turns.partition_point(|(_, at)| *at <= entry);
+        let behind = inner.turns.partition_point(within);
         behind.checked_sub(1).map_or(0, |at| inner.turns[at].1)
     }
 
